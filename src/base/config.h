@@ -1,0 +1,214 @@
+#pragma once
+// The settings of a run: one plain struct a section, defaults as in the released Cosmos-Predict2.5 2B recipe
+// where it has one (cosmos-predict2.5 `configs/video2world`). src/cli binds "section.key" to each field;
+// nothing else knows about flags or files. Sizes are in pixels and frames of film unless a comment says
+// latent.
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+namespace orrery {
+
+// Closed sets of values. The enumerators' names are the words of the settings; names_of gives them in order.
+enum class Dtype { float32, bfloat16, float64 };
+enum class Device { cpu, cuda };
+enum class DataKind { video_folder };  // DIR/videos/*.mp4 with DIR/metas/*.txt
+enum class Resize { stretch, pad };    // direct to height x width; or keep aspect and pad by reflection
+enum class LrSchedule { constant, linear, lambda_linear };
+enum class NonFinite { stop, skip, zero };  // what to do with a gradient that has NaN or Inf
+enum class Ema { none, constant, power };
+enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 entries, or from u directly
+enum class TimeLaw { logit_normal, uniform, waver };
+enum class TokenizerKind { linear };
+enum class TextKind { hash };
+enum class MemoryPolicy { none };  // activations recomputed in backward
+enum class SamplerKind { unipc, euler };
+enum class Sigmas { linear, karras };
+enum class Guidance { v2w, t2w };  // v_c + g (v_c - v_u); v_u + g (v_c - v_u)
+enum class Weights { ema, model };
+
+std::span<const std::string_view> names_of(Dtype);
+std::span<const std::string_view> names_of(Device);
+std::span<const std::string_view> names_of(DataKind);
+std::span<const std::string_view> names_of(Resize);
+std::span<const std::string_view> names_of(LrSchedule);
+std::span<const std::string_view> names_of(NonFinite);
+std::span<const std::string_view> names_of(Ema);
+std::span<const std::string_view> names_of(TimeTable);
+std::span<const std::string_view> names_of(TimeLaw);
+std::span<const std::string_view> names_of(TokenizerKind);
+std::span<const std::string_view> names_of(TextKind);
+std::span<const std::string_view> names_of(MemoryPolicy);
+std::span<const std::string_view> names_of(SamplerKind);
+std::span<const std::string_view> names_of(Sigmas);
+std::span<const std::string_view> names_of(Guidance);
+std::span<const std::string_view> names_of(Weights);
+
+template <class E>
+requires std::is_enum_v<E> std::string_view name_of(E value) {
+  return names_of(value)[static_cast<size_t>(value)];
+}
+
+struct ModelConfig {
+  std::string preset = "2b";  // named sizes: 2b, 14b and tiny ones
+  // Overrides of the preset; 0 keeps the preset's value.
+  int64_t channels = 0;          // width D of the residual stream
+  int64_t blocks = 0;            // number of transformer blocks
+  int64_t heads = 0;             // attention heads
+  double mlp_ratio = 0;          // hidden width of the MLP / channels
+  int64_t adaln_rank = 0;        // rank of the low-rank modulation
+  int64_t patch = 0;             // latent rows and columns of one token
+  int64_t context_channels = 0;  // width of the projected text
+  double rope_h = 0;             // NTK ratio of the rotary base, rows
+  double rope_w = 0;             // the same, columns
+  double rope_t = 0;             // the same, frames
+  bool operator==(const ModelConfig&) const = default;
+};
+
+struct DataConfig {
+  std::string path;                        // folder of the training films
+  DataKind kind = DataKind::video_folder;  // its layout
+  int64_t frames = 93;                     // frames of a clip: 1, 5, 9, ... (4 n + 1)
+  int64_t height = 704;                    // rows of a clip
+  int64_t width = 1280;                    // columns of a clip
+  std::vector<std::string>
+      buckets;                      // further shapes HEIGHTxWIDTH; a film goes to the nearest in aspect ratio
+  int64_t stride = 1;               // take every stride-th frame of the film
+  Resize resize = Resize::stretch;  // how a frame comes to height x width
+  std::string image_path;           // folder of images or films used as one-frame clips; empty: none
+  int64_t image_batches = 1;        // batches of images in one cycle of the mixture
+  int64_t video_batches = 3;        // batches of films in one cycle of the mixture
+  int64_t image_batch = 0;          // images in a batch over all ranks; 0: train.batch
+  int64_t held_out = 0;             // films kept from training for samples and evaluation (last by name)
+  double max_bad_fraction = 0.05;   // training stops when more of the films than this cannot be read
+  int64_t max_pixels = 7680 * 4320;  // larger frames are refused before they are decoded
+  int64_t workers = 4;               // decoder threads of a rank
+  int64_t prefetch = 2;              // batches decoded ahead of the step
+  bool operator==(const DataConfig&) const = default;
+};
+
+struct TrainConfig {
+  int64_t steps = 150000;   // optimizer steps of the whole run
+  int64_t batch = 256;      // clips of one step over all ranks
+  int64_t micro_batch = 0;  // clips of one forward on one rank, gradients add up; 0: all of the rank's share
+  int64_t seed = 0;         // names every random stream of the run
+  double lr = 3e-5;         // learning rate before the schedule's factor
+  std::string run_dir = "runs/run";  // all outputs of the run
+  bool resume = false;               // go on from the newest complete checkpoint of run_dir, if it has one
+  int64_t log_every = 10;            // steps from one logged line to the next
+  bool operator==(const TrainConfig&) const = default;
+};
+
+struct OptimConfig {
+  bool master_weights =
+      true;              // float32 weights and moments; false: all in the weights' dtype, as the reference
+  double beta1 = 0.9;    // AdamW: decay of the first moment
+  double beta2 = 0.999;  // AdamW: decay of the second moment
+  double eps = 1e-8;     // AdamW: added to the root of the second moment
+  double weight_decay = 1e-3;  // decoupled, on all parameters
+  double clip = 0.1;           // largest global L2 norm of the gradient; 0: no clipping
+  NonFinite nonfinite =
+      NonFinite::stop;  // gradient with NaN or Inf: end the run, skip the step, or zero these entries
+  LrSchedule schedule = LrSchedule::lambda_linear;  // factor on train.lr by step
+  int64_t warmup = 100;                             // steps of linear rise
+  int64_t cycle = 400000;                           // lambda_linear: step at which min_factor is reached
+  double start_factor = 1e-6;                       // lambda_linear: factor at step 0
+  double max_factor = 0.99;                         // lambda_linear: factor after warm-up
+  double min_factor = 0.4;                          // factor at the end (linear: at train.steps)
+  Ema ema = Ema::power;                             // law of the averaged weights
+  double ema_rate = 0.1;                            // power: relative width s of the average
+  double ema_decay = 0.9999;                        // constant: weight of the old average
+  bool operator==(const OptimConfig&) const = default;
+};
+
+struct FlowConfig {
+  TimeTable variant = TimeTable::discrete;  // which form of the time shift
+  TimeLaw time = TimeLaw::logit_normal;     // law of u
+  double shift = 5;                         // sigma = shift u / (1 + (shift - 1) u); 1 at 256p, 5 at 720p
+  double high_sigma = 0.05;                 // share of samples drawn from the highest 2 % of noise instead
+  std::vector<int64_t> condition_frames = {0, 1, 2};          // choices for the number of given latent frames
+  std::vector<double> condition_weights = {0.5, 0.25, 0.25};  // their probabilities
+  double condition_timestep = -1;  // time of given frames; negative: that of the clip
+  bool replace_condition = true;   // the velocity of given frames is the exact one
+  double text_dropout = 0.2;       // share of samples whose text embedding is zero
+  bool operator==(const FlowConfig&) const = default;
+};
+
+struct NumericsConfig {
+  Dtype dtype = Dtype::float32;  // weights in the forward pass and activations
+  Device device = Device::cpu;   // where the model runs
+  bool deterministic = false;    // only kernels that give the same bits every time
+  bool operator==(const NumericsConfig&) const = default;
+};
+
+struct TokenizerConfig {
+  TokenizerKind kind = TokenizerKind::linear;  // linear: basis of causal 4x8x8 blocks fitted to the films
+  int64_t channels = 16;                       // latent channels kept, up to 768 (then invertible)
+  int64_t fit_clips = 64;                      // clips the basis is fitted to
+  bool operator==(const TokenizerConfig&) const = default;
+};
+
+struct TextConfig {
+  TextKind kind = TextKind::hash;  // hash: a fixed random vector a word
+  int64_t tokens = 0;              // length of the embedding, longer prompts are cut; 0: the model preset's
+  int64_t channels = 0;            // width of the embedding; 0: the model preset's
+  bool operator==(const TextConfig&) const = default;
+};
+
+struct ParallelConfig {
+  int64_t replicate = 0;    // copies of the (sharded) model; 0: ranks / shard
+  int64_t shard = 1;        // ranks that share one copy of the weights
+  int64_t context = 1;      // ranks that share one clip's frames
+  int64_t timeout_s = 600;  // a collective that takes longer ends the run
+  bool operator==(const ParallelConfig&) const = default;
+};
+
+struct MemoryConfig {
+  MemoryPolicy policy = MemoryPolicy::none;  // what backward recomputes instead of keeping it
+  bool operator==(const MemoryConfig&) const = default;
+};
+
+struct CkptConfig {
+  int64_t every = 1000;  // steps from one checkpoint to the next (and at the end); 0: none
+  int64_t keep = 3;      // newest checkpoints kept; 0: all
+  std::string load;      // model weights to start from (safetensors); empty: released initialisation
+  bool operator==(const CkptConfig&) const = default;
+};
+
+struct SampleConfig {
+  int64_t every = 1000;  // steps from one set of sample films to the next (and at the end); 0: none
+  int64_t clips = 4;     // films in a set
+  SamplerKind sampler = SamplerKind::unipc;  // integrator
+  Sigmas sigmas = Sigmas::linear;            // noise levels: shifted linear, or Karras
+  int64_t steps = 35;                        // model steps (Karras takes one more)
+  double shift = 5;                          // shift of the linear noise levels
+  double guidance = 7;                       // classifier-free guidance weight g
+  Guidance formula = Guidance::v2w;          // which guidance formula
+  int64_t condition_frames = 1;              // given latent frames
+  std::string negative_prompt;               // text of the unconditional branch; empty: a zero embedding
+  int64_t seed = 0;                          // of the initial noise (numpy's generator)
+  Weights weights = Weights::ema;            // averaged weights, or those being trained
+  int64_t fps = 16;                          // rate of the films written
+  bool operator==(const SampleConfig&) const = default;
+};
+
+struct Config {
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimConfig optim;
+  FlowConfig flow;
+  NumericsConfig numerics;
+  TokenizerConfig tokenizer;
+  TextConfig text;
+  ParallelConfig parallel;
+  MemoryConfig memory;
+  CkptConfig ckpt;
+  SampleConfig sample;
+  bool operator==(const Config&) const = default;
+};
+
+}  // namespace orrery
