@@ -153,7 +153,7 @@ void Recording::backward(const std::vector<Seed>& seeds) {
   }
 }
 
-Variables apply(std::shared_ptr<const Op> op, const Variables& in) {
+Variables apply_op(std::shared_ptr<const Op> op, const Variables& in) {
   const Tensors tensors = op->forward(values_of(in));
   bool needs_grad = false, has_tangent = false;
   for (const Variable& v : in) {

@@ -85,6 +85,6 @@ class NoRecording {
 
 // Runs the op, records it if a Recording is open and an input needs a gradient, and pushes tangents through its jvp.
 // Returns the results (not the statistics).
-Variables apply(std::shared_ptr<const Op> op, const Variables& in);
+Variables apply_op(std::shared_ptr<const Op> op, const Variables& in);
 
 }  // namespace orrery

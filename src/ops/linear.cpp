@@ -1,0 +1,56 @@
+#include "ops/linear.h"
+
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+
+#include "autograd/tape.h"
+#include "base/error.h"
+
+namespace orrery {
+namespace {
+
+at::Tensor rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+class Linear final : public Op {
+ public:
+  std::string_view name() const override { return "linear"; }
+  bool saves_input(size_t i) const override { return i < 2; }
+  bool takes_undefined() const override { return true; }
+
+  Tensors forward(const Tensors& in) const override {
+    return {at::linear(in[0], in[1], in[2].defined() ? std::optional<at::Tensor>(in[2]) : std::nullopt)};
+  }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    at::Tensor dx, dweight, dbias;
+    const at::Tensor dy = rows(dout[0]);
+    if (s.needs_grad(0)) dx = at::mm(dy, s.in(1)).view(s.in_shape(0));
+    if (s.needs_grad(1)) dweight = at::mm(dy.t(), rows(s.in(0)));
+    if (s.needs_grad(2)) dbias = dy.sum(0);
+    return {dx, dweight, dbias};
+  }
+  Tensors jvp(const Saved& s, const Tensors& t) const override {
+    at::Tensor out;
+    const auto add = [&out](const at::Tensor& term) { out = out.defined() ? out + term : term; };
+    if (t[0].defined()) add(at::linear(t[0], s.in(1)));
+    if (t[1].defined()) add(at::linear(s.in(0), t[1]));
+    if (t[2].defined()) add(t[2]);
+    Shape shape = s.in_shape(0);
+    shape.back() = s.in_shape(1)[0];
+    return {out.expand(shape)};
+  }
+};
+
+}  // namespace
+
+Variable ops::linear(const Variable& x, const Variable& weight, const Variable& bias) {
+  require(weight.dim() == 2 && weight.size(1) == x.size(-1), "linear: weight ", at::IntArrayRef(weight.shape()), " for x ",
+          at::IntArrayRef(x.shape()));
+  require(!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0)), "linear: bias of another size than the ",
+          weight.size(0), " outputs");
+  require(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear: x is ", x.dtype(),
+          ", weight ", weight.dtype());
+  return apply_op(std::make_shared<Linear>(), {x, weight, bias})[0];
+}
+
+}  // namespace orrery

@@ -1,0 +1,49 @@
+#include "ops/norm.h"
+
+#include "autograd/tape.h"
+#include "base/error.h"
+#include "ops/kernels.h"
+#include "ops/numeric.h"
+
+namespace orrery {
+namespace {
+
+class RmsNorm final : public Op {
+ public:
+  explicit RmsNorm(double eps) : eps_(eps) {}
+  std::string_view name() const override { return "rms_norm"; }
+  bool saves_output(size_t i) const override { return i == 1; }
+
+  Tensors forward(const Tensors& in) const override {
+    auto [y, rstd] = kernels::cpu::rms_norm(in[0], in[1], eps_);
+    return {y, rstd};
+  }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    const at::Tensor norm = to_acc(s.in(0)) * s.out(1), g = to_acc(dout[0]);
+    at::Tensor dx, dweight;
+    if (s.needs_grad(0)) dx = project(s, norm, g * to_acc(s.in(1))).to(s.in_dtype(0));
+    if (s.needs_grad(1)) dweight = sum_to(g * norm, s.in_shape(1), s.in_dtype(1));
+    return {dx, dweight};
+  }
+  Tensors jvp(const Saved& s, const Tensors& t) const override {
+    const at::Tensor norm = to_acc(s.in(0)) * s.out(1);
+    return {(project(s, norm, to_acc(t[0])) * to_acc(s.in(1)) + norm * to_acc(t[1])).to(s.in_dtype(0))};
+  }
+
+ private:
+  // The Jacobian of x -> x / rms(x): symmetric, so it serves both directions.
+  static at::Tensor project(const Saved& s, const at::Tensor& norm, const at::Tensor& v) {
+    return s.out(1) * (v - norm * (v * norm).mean(-1, true));
+  }
+  double eps_;
+};
+
+}  // namespace
+
+Variable ops::rms_norm(const Variable& x, const Variable& weight, double eps) {
+  require(weight.dim() == 1 && weight.size(0) == x.size(-1), "rms_norm: weight ", at::IntArrayRef(weight.shape()), " for x ",
+          at::IntArrayRef(x.shape()));
+  return apply_op(std::make_shared<RmsNorm>(eps), {x, weight})[0];
+}
+
+}  // namespace orrery
