@@ -1,9 +1,21 @@
-# orrery_library(NAME LINK ... PRIVATE ...): src/NAME/*.cpp (and cpu/, and cuda/ or no_cuda/) as liborrery_NAME.
-# LINK names are folders of ours or imported targets that the headers need; PRIVATE ones serve the .cpp files alone.
+# orrery_library(NAME LINK ... PRIVATE ... CUDA ...): src/NAME/*.cpp (and cpu/, and cuda/ or no_cuda/) as
+# liborrery_NAME. LINK names are folders of ours or imported targets that the headers need; PRIVATE ones serve the .cpp
+# files alone, CUDA ones too, in builds with CUDA.
 # orrery_program(NAME FOLDER LINK ... PRIVATE ...): the program build/<preset>/NAME from src/FOLDER/*.cpp.
 # orrery_test(FOLDER LINK ...): one GoogleTest program from the calling folder's *_test.cpp.
 
-set(ORRERY_RPATH "$ORIGIN/../../.deps/torch/lib;$ORIGIN/../../.deps/nvidia/cu13/lib;${site}/torch/lib;${site}/nvidia/cu13/lib")
+# The program finds its libraries beside its clone, wherever that is moved; tests also by the path at build time.
+foreach(folder torch nvidia/cu13 nvidia/nccl nvidia/cudnn)
+  list(APPEND ORRERY_RPATH $ORIGIN/../../.deps/${folder}/lib ${site}/${folder}/lib)
+endforeach()
+
+# Environment of the tests. Fast ones run side by side, one thread each; slow ones have the machine for themselves.
+set(ORRERY_TEST_ENVIRONMENT)
+if(ORRERY_SANITIZE)
+  list(APPEND ORRERY_TEST_ENVIRONMENT
+    LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0
+    UBSAN_OPTIONS=print_stacktrace=1)
+endif()
 
 # One precompiled header for all targets; its flags are the flags of all.
 file(WRITE ${CMAKE_BINARY_DIR}/pch.cpp "")
@@ -29,10 +41,11 @@ function(orrery_names out)
 endfunction()
 
 function(orrery_library name)
-  cmake_parse_arguments(arg "" "" "LINK;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "" "" "LINK;PRIVATE;CUDA" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp ${CMAKE_SOURCE_DIR}/src/${name}/cpu/*.cpp)
   if(ORRERY_CUDA)
     file(GLOB device CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/cuda/*.cpp ${CMAKE_SOURCE_DIR}/src/${name}/cuda/*.cu)
+    list(APPEND arg_PRIVATE ${arg_CUDA})
   else()
     file(GLOB device CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/no_cuda/*.cpp)
   endif()
@@ -94,11 +107,17 @@ function(orrery_test folder)
     if(kind STREQUAL mpi)
       foreach(ranks 2 4)
         add_test(NAME ${folder}_mpi_${ranks} COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe -n ${ranks} $<TARGET_FILE:${target}>)
-        set_tests_properties(${folder}_mpi_${ranks} PROPERTIES LABELS multi ENVIRONMENT OMP_NUM_THREADS=1 TIMEOUT 300 RUN_SERIAL ON)
+        set_tests_properties(${folder}_mpi_${ranks} PROPERTIES LABELS multi TIMEOUT 300 RUN_SERIAL ON
+          ENVIRONMENT "OMP_NUM_THREADS=1;${ORRERY_TEST_ENVIRONMENT}")
       endforeach()
     else()
       add_test(NAME ${folder}_${kind} COMMAND ${target})
       set_tests_properties(${folder}_${kind} PROPERTIES TIMEOUT 1200 LABELS ${kind})
+      if(kind STREQUAL fast)
+        set_tests_properties(${folder}_${kind} PROPERTIES ENVIRONMENT "OMP_NUM_THREADS=1;${ORRERY_TEST_ENVIRONMENT}")
+      else()
+        set_tests_properties(${folder}_${kind} PROPERTIES RUN_SERIAL ON ENVIRONMENT "${ORRERY_TEST_ENVIRONMENT}")
+      endif()
     endif()
   endforeach()
 endfunction()
