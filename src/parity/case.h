@@ -1,0 +1,74 @@
+#pragma once
+// Case: one golden case, a safetensors file that holds a module's weights, inputs and what a trusted
+// implementation made of them. Metadata: module, config (JSON), dtype, tolerance (JSON), optionally
+// int_tolerance (JSON) and note. Tensors: weights.KEY, inputs.NAME, outputs.NAME, cotangents.OUTPUT,
+// grads.KEY, input_grads.NAME, tangents.INPUT, output_tangents.OUTPUT. Read by `orrery parity` and, without
+// anything expected, by `orrery forward`.
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.h"
+
+namespace orrery {
+
+using NamedTensors = std::map<std::string, at::Tensor>;
+
+struct IntTolerance {
+  int64_t max_abs = 0;      // no element may differ by more
+  double max_fraction = 0;  // no larger part of the elements may differ at all
+};
+
+struct Case {
+  std::string name;  // the file's stem
+  std::string module, note;
+  nlohmann::json config;  // an object; option names of the reference
+  at::ScalarType dtype = at::kFloat;
+  std::map<std::string, double> tolerance;  // by prefix of the result's name; "*" for the rest
+  std::map<std::string, IntTolerance> int_tolerance;
+
+  NamedTensors weights, inputs, cotangents, tangents;  // as stored, on the CPU
+  NamedTensors
+      expected;  // by result name: outputs bare ("v"), others with section ("grads.KEY", "input_grads.x")
+
+  // A weight, on this device; floating ones in the case's dtype. Error: not in the file.
+  at::Tensor weight(const std::string& key, at::Device device) const;
+  // An input, on this device; floating ones at least as wide as the case's dtype. So in a bfloat16 case what
+  // the file keeps in float32 (times, solver state) stays float32. Error: not in the file.
+  at::Tensor input(const std::string& name, at::Device device) const;
+  bool has_input(const std::string& name) const { return inputs.count(name) > 0; }
+
+  // Must the runner return this result? In a forward run, which expects nothing: every result.
+  bool wants(const std::string& result) const { return expects_all || expected.count(result) > 0; }
+  bool expects_all = false;
+
+  // An option of config. Error, naming the option: absent, or of another type.
+  template <class T>
+  T option(const std::string& key) const {
+    require(config.contains(key), "config has no option ", key);
+    try {
+      return config.at(key).get<T>();
+    } catch (const nlohmann::json::exception&) {
+      fail("config option ", key, " has an unsuitable value: ", config.at(key).dump());
+    }
+  }
+  template <class T>
+  T option_or(const std::string& key, T otherwise) const {
+    return config.contains(key) && !config.at(key).is_null() ? option<T>(key) : otherwise;
+  }
+};
+
+// Error, with the file's name: not a readable safetensors file, metadata missing or malformed, a tensor
+// outside the sections, nothing expected, an expected floating tensor without tolerance.
+Case load_case(const std::filesystem::path& file);
+// For `forward`: only module is required of the metadata (dtype: float32, config: {}); what is expected is
+// left out.
+Case load_forward_case(const std::filesystem::path& file);
+
+// The tolerance of the longest key that begins `name`, else that of "*", else nullopt.
+std::optional<double> tolerance_of(const Case& c, const std::string& name);
+
+}  // namespace orrery
