@@ -1,11 +1,18 @@
 // The table of modules. An explicit list: objects that registered themselves would be dropped from a static
 // library.
+#include "parity/ops.h"
 #include "parity/registry.h"
 
 namespace orrery {
 
 std::span<const CaseModule> case_modules() {
-  static constexpr std::array<CaseModule, 0> modules{};
+  static constexpr CaseModule modules[] = {
+      {"op_adaln", run_op_adaln},
+      {"op_gated_add", run_op_gated_add},
+      {"op_rms_norm", run_op_rms_norm},
+      {"op_attention", run_op_attention},
+      {"op_attention_jvp", run_op_attention_jvp},
+  };
   return modules;
 }
 

@@ -1,0 +1,40 @@
+// Every golden case of tests/golden, and of the larger collection beside the repository where there is one,
+// must pass.
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "fixtures.h"
+#include "parity/run.h"
+
+namespace orrery {
+namespace {
+
+class GoldenCases : public testing::TestWithParam<std::string> {
+ protected:
+  void run_all(const std::filesystem::path& folder) {
+    const c10::InferenceMode guard;
+    std::ostringstream out;
+    const Exit code = run_parity({.files = test::files_in(folder, GetParam(), ".safetensors")}, out);
+    EXPECT_EQ(code, Exit::done) << out.str();
+  }
+};
+
+TEST_P(GoldenCases, of_the_repository_pass) {
+  run_all(test::golden());
+}
+
+TEST_P(GoldenCases, of_the_shared_collection_pass) {
+  if (test::files_in(test::shared_parity(), GetParam(), ".safetensors").empty())
+    GTEST_SKIP() << "../shared/parity/" << GetParam() << "* is absent";
+  run_all(test::shared_parity());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenCases,
+                         testing::Values("dit_op_adaln", "dit_op_gated_add", "dit_op_rms_norm",
+                                         "dit_op_attention", "distill_attention_jvp"),
+                         [](const auto& family) { return family.param; });
+
+}  // namespace
+}  // namespace orrery
