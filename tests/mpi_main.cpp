@@ -1,22 +1,52 @@
-// Entry point of tests that run under mpirun: starts MPI as the program does; every rank runs every test, and the
-// program fails if any rank failed.
+// Entry point of tests that run under mpirun: makes the World as the program does; every rank runs every
+// test, and the program fails if any rank failed. An exception ends all ranks: after it their collectives
+// would not match any more.
+#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
-#include <mpi.h>
 
-int main(int argc, char** argv) {
-  int provided = 0;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
-  testing::InitGoogleTest(&argc, argv);
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  if (rank != 0) {
+#include <iostream>
+
+#include "world.h"
+
+namespace orrery {
+namespace {
+
+World* world_of_tests = nullptr;
+
+// Ranks other than 0 print failures alone.
+class FailurePrinter final : public testing::EmptyTestEventListener {
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (!result.failed()) return;
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    std::cerr << text_of("rank ", world_of_tests->rank(), ": ", test ? test->name() : "", ": ", result, "\n");
+  }
+};
+
+int run_tests(World& world) {
+  const c10::InferenceMode inference;
+  world_of_tests = &world;
+  if (!world.is_first()) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());
+    listeners.Append(new FailurePrinter);
   }
-  const c10::InferenceMode inference;
-  int failed = RUN_ALL_TESTS();
-  MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-  MPI_Finalize();
-  return failed;
+  at::Tensor failed = at::empty({1}, at::kLong);
+  *failed.mutable_data_ptr<int64_t>() = RUN_ALL_TESTS();
+  world.comm().all_reduce(failed, ReduceOp::max, "result of the tests").wait();
+  return static_cast<int>(*failed.const_data_ptr<int64_t>());
+}
+
+}  // namespace
+
+World& test_world() {
+  return *world_of_tests;
+}
+
+}  // namespace orrery
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  testing::GTEST_FLAG(catch_exceptions) = false;
+  return orrery::run_world({.timeout_s = 60}, orrery::run_tests);
 }

@@ -1,0 +1,359 @@
+#include "parallel/mpi_engine.h"
+
+#include <c10/core/InferenceMode.h>
+#include <sched.h>
+
+#include <cstdlib>
+#include <future>
+#include <iostream>
+
+namespace orrery {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr auto kAnswerTime = milliseconds(5000);  // a rank that says nothing for so long is stopped or lost
+constexpr size_t kHistory = 64;
+
+double seconds(Clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+// Waits in slices and counts each as a second at most: time during which this process itself was stopped
+// (Ctrl-Z, a suspended machine) is not held against its peers.
+class PatientTimer {
+ public:
+  double waited_s() const { return waited_s_; }
+  template <class Predicate>
+  bool wait(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, double limit_s,
+            Predicate done) {
+    while (!done() && waited_s_ < limit_s) {
+      const auto start = Clock::now();
+      changed.wait_for(lock, std::chrono::duration<double>(std::min(0.1, limit_s - waited_s_)));
+      waited_s_ += std::min(1.0, seconds(Clock::now() - start));
+    }
+    return done();
+  }
+
+ private:
+  double waited_s_ = 0;
+};
+
+int tag_of(const CommGroup& group, const Operation& operation) {
+  // The kind and a few bits of the number: different collectives never take each other's messages.
+  return group.context << 8 | static_cast<int>(operation.call.kind) << 4 |
+         static_cast<int>(operation.number & 15);
+}
+
+}  // namespace
+
+struct MpiEngine::Queue {
+  struct Record {
+    std::string name;
+    int64_t number, step;
+    Clock::time_point started;
+    bool finished = false;
+  };
+  CommGroup group;
+  std::deque<std::shared_ptr<Operation>> operations = {};
+  std::deque<Record> history = {};
+  int64_t next_number = 0;
+  std::exception_ptr broken = {};                       // after an error the group's messages no longer match
+  std::vector<std::shared_ptr<Operation>> failed = {};  // MPI may still write into their tensors
+};
+
+MpiEngine::MpiEngine(mpi::Layout layout, EngineOptions options)
+    : layout_(layout),
+      options_(options),
+      timeout_s_(options.timeout_s),
+      monitor_(std::move(layout),
+               [this](int context, int64_t number) { return progress_of(context, number); }) {
+  thread_ = std::thread([this] { run(); });
+}
+
+MpiEngine::~MpiEngine() {
+  stop();
+}
+
+void MpiEngine::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+MpiEngine::Queue* MpiEngine::add_group(CommGroup group) {
+  require(group.context <= mpi::max_tag() >> 8, "too many communicators: ", group.context,
+          " (this MPI's tags allow ", mpi::max_tag() >> 8, ")");
+  const std::lock_guard lock(mutex_);
+  next_context_ = std::max(next_context_, group.context + 1);
+  return queues_.emplace_back(new Queue{.group = std::move(group)}).get();
+}
+
+std::shared_ptr<Operation> MpiEngine::start(Queue* queue, Collective call) {
+  auto operation = std::make_shared<Operation>();
+  operation->name = text_of(name_of(call.kind), " '", call.label, "'");
+  operation->call = std::move(call);
+  operation->step = step_;
+  operation->stages = stages_of(operation->call, queue->group, options_.round_bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    require(!stop_, operation->name, " of ", queue->group.name, ": called after the World ended");
+    if (queue->broken) std::rethrow_exception(queue->broken);
+    operation->number = queue->next_number++;
+    queue->operations.push_back(operation);
+    queue->history.push_back({operation->name, operation->number, operation->step, Clock::now()});
+    if (queue->history.size() > kHistory) queue->history.pop_front();
+  }
+  wake_.notify_one();
+  return operation;
+}
+
+bool MpiEngine::ready(const Operation& operation) {
+  const std::lock_guard lock(mutex_);
+  return operation.finished;
+}
+
+void MpiEngine::wait(const std::shared_ptr<Operation>& operation, Queue* queue) {
+  PatientTimer timer;
+  std::unique_lock lock(mutex_);
+  if (!timer.wait(done_, lock, timeout_s_, [&] { return operation->finished; })) {
+    const auto stuck = queue->operations.front();
+    lock.unlock();
+    const std::string text = explain(*queue, *stuck, timer.waited_s());
+    lock.lock();
+    if (!operation->finished) throw Error(text, Exit::peer_lost);
+  }
+  if (operation->error) std::rethrow_exception(operation->error);
+}
+
+void MpiEngine::wait_until_idle() {
+  PatientTimer timer;
+  std::unique_lock lock(mutex_);
+  const auto busy = [&] {
+    return std::find_if(queues_.begin(), queues_.end(),
+                        [](const auto& queue) { return !queue->operations.empty(); });
+  };
+  if (timer.wait(done_, lock, timeout_s_, [&] { return busy() == queues_.end(); })) return;
+  const Queue& queue = **busy();
+  const auto stuck = queue.operations.front();
+  lock.unlock();
+  throw Error(explain(queue, *stuck, timer.waited_s()), Exit::peer_lost);
+}
+
+std::string MpiEngine::explain(const Queue& queue, const Operation& stuck, double waited_s) {
+  const auto ticket = std::make_shared<std::atomic<int64_t>>(-1);
+  const auto answers = [&] {
+    auto result = std::make_shared<std::promise<std::map<int, Progress>>>();
+    auto future = result->get_future();
+    const bool ran =
+        run_on_thread([this, ticket, result] { result->set_value(monitor_.answers(*ticket)); }, kAnswerTime);
+    return ran ? future.get() : std::map<int, Progress>{};
+  };
+  const auto& members = queue.group.members;
+  const auto ask = [this, ticket, members, context = queue.group.context, number = stuck.number] {
+    *ticket = monitor_.ask(members, context, number);
+  };
+  std::ostringstream out;
+  out.precision(3);
+  out << stuck.name << " (number " << stuck.number << " of communicator " << queue.group.name << ", "
+      << members.size() << " ranks) of step " << stuck.step << " did not finish within " << waited_s
+      << " s: ";
+  if (!run_on_thread(ask, kAnswerTime)) {
+    out << "the MPI library of this rank does not return";
+    return out.str();
+  }
+  std::map<int, Progress> known;
+  const auto start = Clock::now();
+  do {
+    std::this_thread::sleep_for(milliseconds(20));
+    known = answers();
+  } while (known.size() + 1 < members.size() && Clock::now() - start < kAnswerTime);
+
+  std::string separator;
+  for (const int rank : members) {
+    if (rank == layout_.rank) continue;
+    const auto found = known.find(rank);
+    std::string what;
+    if (found == known.end())
+      what = "does not answer (stopped, or its host or network is lost)";
+    else if (found->second.issued < stuck.number)
+      what = "has not arrived; " + found->second.where;
+    else if (found->second.call != stuck.name)
+      what = "called " + found->second.call + " instead";
+    else
+      continue;
+    out << separator << "rank " << rank << " " << what;
+    separator = "; ";
+  }
+  if (separator.empty())
+    out << "all ranks arrived (different sizes on the ranks, or a fault of the network?)";
+  return out.str();
+}
+
+// Runs on the engine's thread, for another rank or for explain().
+Progress MpiEngine::progress_of(int context, int64_t number) {
+  const std::lock_guard lock(mutex_);
+  Progress progress;
+  const Queue::Record* last = nullptr;
+  std::string last_group;
+  for (const auto& queue : queues_) {
+    if (queue->history.empty()) continue;
+    const auto& record = queue->history.back();
+    if (!last || record.started > last->started) last = &record, last_group = queue->group.name;
+    if (queue->group.context != context) continue;
+    progress.issued = record.number;
+    for (const auto& past : queue->history)
+      if (past.number == number) progress.call = past.name;
+  }
+  std::ostringstream out;
+  out.precision(3);
+  out << "at step " << step_;
+  if (last)
+    out << ", last call " << last->name << " of " << last_group << " "
+        << seconds(Clock::now() - last->started) << " s ago, "
+        << (last->finished ? "finished" : "not finished");
+  progress.where = out.str();
+  return progress;
+}
+
+bool MpiEngine::run_on_thread(std::function<void()> task, milliseconds limit) {
+  const auto ran = std::make_shared<std::promise<void>>();
+  auto future = ran->get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back([task = std::move(task), ran] {
+      task();
+      ran->set_value();
+    });
+  }
+  wake_.notify_one();
+  return future.wait_for(limit) == std::future_status::ready;
+}
+
+void MpiEngine::run() {
+  const c10::InferenceMode inference;
+  try {
+    loop();
+  } catch (const std::exception& e) {
+    end_alone(Exit::peer_lost, e.what());
+  }
+}
+
+void MpiEngine::loop() {
+  constexpr auto kSpin = milliseconds(1), kLetters = milliseconds(1);
+  auto last_move = Clock::now(), last_letters = Clock::now();
+  while (true) {
+    std::deque<std::function<void()>> tasks;
+    bool idle = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stop_) return;
+      tasks.swap(tasks_);
+      idle = std::all_of(queues_.begin(), queues_.end(),
+                         [](const auto& queue) { return queue->operations.empty(); });
+    }
+    for (const auto& task : tasks) task();
+    const auto now = Clock::now();
+    if (idle || now - last_letters > kLetters) monitor_.poll(), last_letters = now;
+    if (advance_all()) last_move = now;
+    if (!idle && now - last_move < kSpin) {
+      sched_yield();
+      continue;
+    }
+    std::unique_lock lock(mutex_);
+    if (stop_ || !tasks_.empty()) continue;
+    const auto nap = idle ? milliseconds(20)
+                          : std::clamp(std::chrono::duration_cast<milliseconds>((now - last_move) / 100),
+                                       milliseconds(1), milliseconds(5));
+    wake_.wait_for(lock, nap);
+    if (idle) last_move = Clock::now();
+  }
+}
+
+bool MpiEngine::advance_all() {
+  std::vector<std::pair<Queue*, std::shared_ptr<Operation>>> heads;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& queue : queues_)
+      if (!queue->operations.empty() && !queue->broken)
+        heads.emplace_back(queue.get(), queue->operations.front());
+  }
+  bool any = false;
+  for (auto& [queue, operation] : heads) {
+    bool moved = false;
+    advance(*operation, *queue, moved);
+    any = any || moved;
+    if (!operation->stages.empty() && !operation->error) continue;
+    const std::lock_guard lock(mutex_);
+    operation->finished = true;
+    for (auto& record : queue->history)
+      if (record.number == operation->number) record.finished = true;
+    if (operation->error) {
+      queue->broken = operation->error;
+      for (auto& waiting : queue->operations) {
+        waiting->error = operation->error;
+        waiting->finished = true;
+      }
+      queue->failed.assign(queue->operations.begin(), queue->operations.end());
+      queue->operations.clear();
+    } else {
+      operation->call.out.reset();
+      operation->call.in.reset();
+      queue->operations.pop_front();
+    }
+    done_.notify_all();
+  }
+  return any;
+}
+
+void MpiEngine::advance(Operation& operation, const Queue& queue, bool& moved) {
+  try {
+    while (!operation.stages.empty()) {
+      Stage& stage = operation.stages.front();
+      if (!operation.exchange) {
+        operation.exchange.emplace(tag_of(queue.group, operation), options_.max_message_bytes);
+        stage.post(*operation.exchange);
+        moved = true;
+      }
+      if (!operation.exchange->done()) return;
+      moved = true;
+      if (stage.then) stage.then();
+      operation.exchange.reset();
+      operation.stages.pop_front();
+    }
+  } catch (const Error& e) {
+    operation.error = std::make_exception_ptr(
+        Error(text_of(operation.name, " of ", queue.group.name, ", step ", operation.step, ": ", e.what()),
+              e.code()));
+  } catch (const std::exception& e) {
+    operation.error = std::make_exception_ptr(Error(text_of(operation.name, ": ", e.what()), Exit::failure));
+  }
+}
+
+void MpiEngine::fail_all(Exit code, const std::string& message) noexcept {
+  if (failing_.exchange(true)) {  // another thread was first: its message counts
+    while (true) std::this_thread::sleep_for(milliseconds(1000));
+  }
+  std::cout << std::flush;
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back([this, failure = Failure{layout_.rank, code, message}] { monitor_.report(failure); });
+  }
+  wake_.notify_one();
+  // Rank 0 needs a third of a second. If it does not act, the lowest of the failing ranks does.
+  std::this_thread::sleep_for(milliseconds(2000 + 100 * std::min(layout_.rank, 10)));
+  end_alone(code, message);
+}
+
+void MpiEngine::end_alone(Exit code, const std::string& message) noexcept {
+  const Failure failure{layout_.rank, code, message};
+  std::cerr << judge({failure}, static_cast<int>(layout_.node_of.size())).text << std::flush;
+  mpi::abort(static_cast<int>(code));
+  std::_Exit(static_cast<int>(code));
+}
+
+}  // namespace orrery

@@ -1,0 +1,83 @@
+#pragma once
+// The thread that makes all MPI calls of a rank. It runs the queues of collectives, each group's in order and
+// the groups independently, sleeps between polls so that ranks may outnumber cores, and answers other ranks'
+// questions even while this rank's main thread computes. Used by World and MpiComm alone.
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "parallel/collectives.h"
+#include "parallel/monitor.h"
+
+namespace orrery {
+
+struct EngineOptions {
+  double timeout_s = 600;
+  int64_t max_message_bytes = int64_t{1} << 30;  // MPI counts are ints
+  int64_t round_bytes = 32 << 20;                // staging memory of a reduction
+};
+
+// One collective under way, shared by the queue and the Work that waits for it.
+struct Operation {
+  Collective call;
+  int64_t number = 0, step = 0;  // position in the group's sequence; training step
+  std::string name;              // "all_reduce 'gradients 0'"
+  std::deque<Stage> stages = {};
+  std::optional<mpi::Exchange> exchange = {};
+  bool finished = false;  // with error, if that is set; under the engine's mutex
+  std::exception_ptr error = {};
+};
+
+class MpiEngine {
+ public:
+  struct Queue;  // of one group
+
+  MpiEngine(mpi::Layout layout, EngineOptions options);
+  ~MpiEngine();
+  void stop();  // ends the thread, whatever is under way; later calls are errors
+
+  Queue* add_group(CommGroup group);
+  int next_context() const { return next_context_; }  // greater than all in use on this rank
+  std::shared_ptr<Operation> start(Queue* queue, Collective call);
+  void wait(const std::shared_ptr<Operation>& operation, Queue* queue);
+  bool ready(const Operation& operation);
+  void wait_until_idle();  // all queues empty, same time-out
+
+  void set_step(int64_t step) { step_ = step; }
+  void set_timeout(double seconds) { timeout_s_ = seconds; }
+
+  // Tells rank 0, which prints the message with those of other ranks and ends all; goes alone if rank 0 does
+  // not.
+  [[noreturn]] void fail_all(Exit code, const std::string& message) noexcept;
+
+ private:
+  void run();
+  void loop();
+  bool advance_all();
+  void advance(Operation& operation, const Queue& queue, bool& moved);
+  Progress progress_of(int context, int64_t number);
+  std::string explain(const Queue& queue, const Operation& stuck, double waited_s);
+  bool run_on_thread(std::function<void()> task, std::chrono::milliseconds limit);
+  [[noreturn]] void end_alone(Exit code, const std::string& message) noexcept;
+
+  const mpi::Layout layout_;
+  const EngineOptions options_;
+  std::atomic<double> timeout_s_;
+  std::atomic<int64_t> step_ = 0;
+  std::atomic<bool> failing_ = false;
+  int next_context_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::deque<std::unique_ptr<Queue>> queues_;
+  std::deque<std::function<void()>> tasks_;
+  bool stop_ = false;
+  Monitor monitor_;
+  std::thread thread_;
+};
+
+}  // namespace orrery
