@@ -12,7 +12,9 @@ namespace {
 using Function = std::function<Variables(const Variables&)>;
 constexpr double kStep = 1e-5;
 
-double dot(const at::Tensor& a, const at::Tensor& b) { return (a * b).sum().item<double>(); }
+double dot(const at::Tensor& a, const at::Tensor& b) {
+  return (a * b).sum().item<double>();
+}
 
 double dot(const Tensors& a, const Tensors& b) {
   double sum = 0;
@@ -29,19 +31,22 @@ Tensors values(const Variables& v) {
 
 Tensors evaluate(const Function& f, const Tensors& at, const Tensors& direction, double step) {
   Variables in;
-  for (size_t i = 0; i < at.size(); ++i) in.emplace_back(direction[i].defined() ? at[i] + direction[i] * step : at[i]);
+  for (size_t i = 0; i < at.size(); ++i)
+    in.emplace_back(direction[i].defined() ? at[i] + direction[i] * step : at[i]);
   return values(f(in));
 }
 
 // <c, (f(x + h t) - f(x - h t)) / 2h>
-double difference_quotient(const Function& f, const Tensors& at, const Tensors& direction, const Tensors& cotangents) {
+double difference_quotient(const Function& f, const Tensors& at, const Tensors& direction,
+                           const Tensors& cotangents) {
   const Tensors plus = evaluate(f, at, direction, kStep), minus = evaluate(f, at, direction, -kStep);
   double sum = 0;
   for (size_t i = 0; i < plus.size(); ++i) sum += dot(cotangents[i], (plus[i] - minus[i]) / (2 * kStep));
   return sum;
 }
 
-Tensors gradients(const Function& f, const Tensors& at, const std::vector<bool>& differentiable, const Tensors& cotangents) {
+Tensors gradients(const Function& f, const Tensors& at, const std::vector<bool>& differentiable,
+                  const Tensors& cotangents) {
   Variables in;
   for (size_t i = 0; i < at.size(); ++i) in.emplace_back(at[i], differentiable[i]);
   Recording recording;
@@ -54,7 +59,8 @@ Tensors gradients(const Function& f, const Tensors& at, const std::vector<bool>&
   return grads;
 }
 
-double tangent_product(const Function& f, const Tensors& at, const Tensors& direction, const Tensors& cotangents) {
+double tangent_product(const Function& f, const Tensors& at, const Tensors& direction,
+                       const Tensors& cotangents) {
   Variables in;
   for (size_t i = 0; i < at.size(); ++i) in.push_back(Variable(at[i]).with_tangent(direction[i]));
   const Variables out = f(in);
@@ -65,8 +71,8 @@ double tangent_product(const Function& f, const Tensors& at, const Tensors& dire
 
 }  // namespace
 
-GradcheckReport gradcheck(const Function& f, const Tensors& inputs, std::vector<bool> differentiable, double tolerance,
-                          uint64_t seed) {
+GradcheckReport gradcheck(const Function& f, const Tensors& inputs, std::vector<bool> differentiable,
+                          double tolerance, uint64_t seed) {
   if (differentiable.empty()) differentiable.assign(inputs.size(), true);
   for (const at::Tensor& x : inputs)
     require(!x.is_floating_point() || x.scalar_type() == at::kDouble, "gradcheck: inputs must be float64");
@@ -101,8 +107,8 @@ GradcheckReport gradcheck(const Function& f, const Tensors& inputs, std::vector<
   }
   require(report.adjoint <= 1e-10 && report.central_difference <= tolerance && report.per_input <= tolerance,
           "gradcheck: adjoint identity ", report.adjoint, " (1e-10), jvp against central difference ",
-          report.central_difference, ", gradient against central difference ", report.per_input, " at ", report.worst_input,
-          " (", tolerance, ")");
+          report.central_difference, ", gradient against central difference ", report.per_input, " at ",
+          report.worst_input, " (", tolerance, ")");
   return report;
 }
 

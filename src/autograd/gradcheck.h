@@ -14,9 +14,9 @@ struct GradcheckReport {
   std::string worst_input;
 };
 
-// f maps inputs (float64 leaves) to outputs; random directions t and cotangents c come from the seed. `differentiable[i]`
-// false leaves input i constant (masks, indices). Throws Error with the figures unless the adjoint identity holds to
-// 1e-10 and the central differences (step 1e-5) to `tolerance`.
+// f maps inputs (float64 leaves) to outputs; random directions t and cotangents c come from the seed.
+// `differentiable[i]` false leaves input i constant (masks, indices). Throws Error with the figures unless
+// the adjoint identity holds to 1e-10 and the central differences (step 1e-5) to `tolerance`.
 GradcheckReport gradcheck(const std::function<Variables(const Variables&)>& f, const Tensors& inputs,
                           std::vector<bool> differentiable = {}, double tolerance = 1e-7, uint64_t seed = 1);
 

@@ -13,11 +13,15 @@
 namespace orrery {
 namespace {
 
-std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
+std::string join(const std::string& path, const std::string& name) {
+  return path.empty() ? name : path + "." + name;
+}
 
 }  // namespace
 
-Module::Module(Module* parent, std::string name) : path_(join(parent->path_, name)) { parent->children_.push_back(this); }
+Module::Module(Module* parent, std::string name) : path_(join(parent->path_, name)) {
+  parent->children_.push_back(this);
+}
 
 void Module::collect(std::vector<Parameter*>& into) const {
   into.insert(into.end(), parameters_.begin(), parameters_.end());
@@ -49,7 +53,8 @@ int64_t Module::num_parameters() const {
 }
 
 void Module::materialize(at::Device device, at::ScalarType dtype) {
-  for (Parameter* p : parameters()) p->variable().set_value(at::empty(p->shape(), at::device(device).dtype(dtype)));
+  for (Parameter* p : parameters())
+    p->variable().set_value(at::empty(p->shape(), at::device(device).dtype(dtype)));
   for (Buffer* b : buffers())
     b->set_value(b->value().to(device, b->value().is_floating_point() ? dtype : b->value().scalar_type()));
 }
@@ -67,7 +72,9 @@ void Module::set_needs_grad(bool needs) {
 }
 
 Parameter::Parameter(Module* owner, const std::string& name, Shape shape, Init init)
-    : key_(join(owner->path_, name)), init_(init), variable_(at::empty(shape, at::device(at::kMeta).dtype(at::kFloat)), true) {
+    : key_(join(owner->path_, name)),
+      init_(init),
+      variable_(at::empty(shape, at::device(at::kMeta).dtype(at::kFloat)), true) {
   owner->parameters_.push_back(this);
 }
 
@@ -77,18 +84,23 @@ Buffer::Buffer(Module* owner, const std::string& name, at::Tensor initial)
 }
 
 void Buffer::set_value(at::Tensor value) {
-  require(value.sizes() == value_.sizes(), key_, ": buffer of shape ", value.sizes(), ", wanted ", value_.sizes());
+  require(value.sizes() == value_.sizes(), key_, ": buffer of shape ", value.sizes(), ", wanted ",
+          value_.sizes());
   value_ = std::move(value);
 }
 
 at::Tensor initial_values(const Init& init, at::IntArrayRef shape, const std::string& key, uint64_t seed) {
   const Rng rng(seed, "init:" + key);
   switch (init.kind) {
-    case Init::Kind::zeros: return at::zeros(shape);
-    case Init::Kind::ones: return at::ones(shape);
-    case Init::Kind::normal: return rng.normal_tensor(shape).mul_(init.std);
+    case Init::Kind::zeros:
+      return at::zeros(shape);
+    case Init::Kind::ones:
+      return at::ones(shape);
+    case Init::Kind::normal:
+      return rng.normal_tensor(shape).mul_(init.std);
     case Init::Kind::truncated_normal: {
-      // Inverse of the normal distribution on (Phi(-3), Phi(3)): z = sqrt(2) erfinv(u), u uniform on +-erf(3/sqrt 2).
+      // Inverse of the normal distribution on (Phi(-3), Phi(3)): z = sqrt(2) erfinv(u), u uniform on
+      // +-erf(3/sqrt 2).
       const double bound = std::erf(3 / std::sqrt(2.0));
       at::Tensor u = rng.uniform_tensor(shape).mul_(2 * bound).sub_(bound);
       return u.erfinv_().mul_(std::sqrt(2.0) * init.std).clamp_(-3 * init.std, 3 * init.std);

@@ -1,7 +1,7 @@
 #pragma once
-// Module and Parameter: the tree of named weights that a model is. Member names are the checkpoint's keys. A module is
-// built without storage (meta tensors); materialize() gives it memory and initialize() values that do not depend on how
-// the model is laid out over ranks.
+// Module and Parameter: the tree of named weights that a model is. Member names are the checkpoint's keys. A
+// module is built without storage (meta tensors); materialize() gives it memory and initialize() values that
+// do not depend on how the model is laid out over ranks.
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,8 +39,8 @@ class Buffer;
 
 class Module {
  public:
-  Module() = default;                           // a root
-  Module(Module* parent, std::string name);     // the parent must outlive the child
+  Module() = default;                        // a root
+  Module(Module* parent, std::string name);  // the parent must outlive the child
   virtual ~Module() = default;
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
@@ -54,15 +54,15 @@ class Module {
   void for_each_module(const std::function<void(Module&)>& visit);
   int64_t num_parameters() const;
 
-  // Gives every parameter and buffer of the tree storage (uninitialised) on this device. Parameters take dtype; buffers
-  // too, unless they are integers.
+  // Gives every parameter and buffer of the tree storage (uninitialised) on this device. Parameters take
+  // dtype; buffers too, unless they are integers.
   void materialize(at::Device device, at::ScalarType dtype);
   // Fills every parameter from Rng(seed, its key): element i depends on seed, key and i alone.
   void initialize(uint64_t seed);
   void set_needs_grad(bool needs);
 
   std::vector<std::shared_ptr<ScopeHooks>> hooks;
-  std::shared_ptr<const SavePolicy> save_policy;   // set: calls of this module are recompute units
+  std::shared_ptr<const SavePolicy> save_policy;  // set: calls of this module are recompute units
 
  private:
   friend class Parameter;
@@ -96,7 +96,8 @@ class Parameter {
   Variable variable_;
 };
 
-// A stored tensor that is not trained but is part of the checkpoint. The constructor's value is its initial content.
+// A stored tensor that is not trained but is part of the checkpoint. The constructor's value is its initial
+// content.
 class Buffer {
  public:
   Buffer(Module* owner, const std::string& name, at::Tensor initial);

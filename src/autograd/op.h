@@ -1,20 +1,21 @@
 #pragma once
-// Op: one coarse differentiable operation (attention, adaln, linear, ...). An op is a pure function of its inputs and its
-// constructor's attributes; randomness enters as an input. So a second forward gives the same bits (recompute) and the
-// derivative is defined. Subclasses live in ops/, one file each.
+// Op: one coarse differentiable operation (attention, adaln, linear, ...). An op is a pure function of its
+// inputs and its constructor's attributes; randomness enters as an input. So a second forward gives the same
+// bits (recompute) and the derivative is defined. Subclasses live in ops/, one file each.
 #include <string_view>
 
 #include "autograd/variable.h"
 
 namespace orrery {
 
-// What a derivative may read: the values of inputs and outputs (made again if they were evicted) and facts about inputs.
+// What a derivative may read: the values of inputs and outputs (made again if they were evicted) and facts
+// about inputs.
 class Saved {
  public:
   explicit Saved(const Node& node) : node_(node) {}
-  const at::Tensor& in(size_t i) const;    // only if the op's saves_input(i)
-  const at::Tensor& out(size_t i) const;   // only if the op's saves_output(i)
-  bool needs_grad(size_t i) const;         // may the gradient of input i be left undefined?
+  const at::Tensor& in(size_t i) const;   // only if the op's saves_input(i)
+  const at::Tensor& out(size_t i) const;  // only if the op's saves_output(i)
+  bool needs_grad(size_t i) const;        // may the gradient of input i be left undefined?
   const Shape& in_shape(size_t i) const;
   at::ScalarType in_dtype(size_t i) const;
   size_t num_inputs() const;
@@ -28,12 +29,14 @@ class Op {
   virtual ~Op() = default;
   virtual std::string_view name() const = 0;
 
-  // Outputs: first num_results() results, which other ops may use, then statistics that only the derivatives read.
+  // Outputs: first num_results() results, which other ops may use, then statistics that only the derivatives
+  // read.
   virtual Tensors forward(const Tensors& in) const = 0;
   // dout: gradient of every result (zeros where none arrived; undefined only if takes_undefined()).
   // Returns one gradient an input, undefined = zero; must be given where saved.needs_grad(i).
   virtual Tensors backward(const Saved& saved, const Tensors& dout) const = 0;
-  // tin: tangent of every input (zeros where none; undefined only if takes_undefined()). Returns one an output result.
+  // tin: tangent of every input (zeros where none; undefined only if takes_undefined()). Returns one an
+  // output result.
   virtual Tensors jvp(const Saved& saved, const Tensors& tin) const = 0;
 
   virtual size_t num_results() const { return 1; }

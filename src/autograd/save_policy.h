@@ -8,8 +8,9 @@ namespace orrery {
 
 class SavePolicy {
  public:
-  // Patterns are matched against whole labels such as "blocks.7.self_attn.attention"; * stands for any run of letters,
-  // dots included. A label that matches one is kept, the rest is recomputed. No pattern: all is recomputed.
+  // Patterns are matched against whole labels such as "blocks.7.self_attn.attention"; * stands for any run of
+  // letters, dots included. A label that matches one is kept, the rest is recomputed. No pattern: all is
+  // recomputed.
   explicit SavePolicy(std::vector<std::string> keep) : keep_(std::move(keep)) {}
   bool keeps(std::string_view label) const;
 

@@ -58,8 +58,12 @@ Variable Scope::result(const Variable& v) const {
   return v;
 }
 
-const Module* Scope::innermost() { return innermost_scope ? &innermost_scope->module_ : nullptr; }
-bool Scope::inside_recompute_unit() { return inside_unit; }
+const Module* Scope::innermost() {
+  return innermost_scope ? &innermost_scope->module_ : nullptr;
+}
+bool Scope::inside_recompute_unit() {
+  return inside_unit;
+}
 
 void Scope::before_backward(const Module& module) {
   for (const auto& hook : module.hooks) hook->before_backward();

@@ -23,7 +23,8 @@ Tensors values_of(const Variables& in) {
 }
 
 // Fills a node with what its derivatives (and, inside a recompute unit, a second forward) will read.
-void fill(Node& node, const std::shared_ptr<const Op>& op, const Variables& in, const Variables& out, bool keep_all) {
+void fill(Node& node, const std::shared_ptr<const Op>& op, const Variables& in, const Variables& out,
+          bool keep_all) {
   node.op = op;
   node.scope = Scope::innermost();
   for (size_t i = 0; i < in.size(); ++i) {
@@ -63,7 +64,8 @@ void backward_of(Node& node) {
     for (size_t i = 0; i < results; ++i)
       if (!dout[i].defined()) {
         const auto& slot = *node.output_slots[i];
-        const auto& device = *std::find_if(dout.begin(), dout.end(), [](const auto& d) { return d.defined(); });
+        const auto& device =
+            *std::find_if(dout.begin(), dout.end(), [](const auto& d) { return d.defined(); });
         dout[i] = at::zeros(slot.shape, device.options().dtype(slot.dtype));
       }
   const Tensors din = node.op->backward(Saved(node), dout);
@@ -82,10 +84,18 @@ const at::Tensor& Saved::out(size_t i) const {
   require(node_.outputs.at(i) != nullptr, node_.op->name(), ": output ", i, " was not saved");
   return node_.outputs[i]->get();
 }
-bool Saved::needs_grad(size_t i) const { return node_.input_slots.at(i) != nullptr; }
-const Shape& Saved::in_shape(size_t i) const { return node_.input_meta.at(i).first; }
-at::ScalarType Saved::in_dtype(size_t i) const { return node_.input_meta.at(i).second; }
-size_t Saved::num_inputs() const { return node_.input_meta.size(); }
+bool Saved::needs_grad(size_t i) const {
+  return node_.input_slots.at(i) != nullptr;
+}
+const Shape& Saved::in_shape(size_t i) const {
+  return node_.input_meta.at(i).first;
+}
+at::ScalarType Saved::in_dtype(size_t i) const {
+  return node_.input_meta.at(i).second;
+}
+size_t Saved::num_inputs() const {
+  return node_.input_meta.size();
+}
 
 Node::~Node() {
   const auto release = [this](const std::shared_ptr<Value>& value) {
@@ -123,15 +133,26 @@ int64_t Tape::held_bytes() const {
   return bytes;
 }
 
-Recording::Recording() : outer_(current_recording) { current_recording = this; }
-Recording::~Recording() { current_recording = outer_; }
-Recording* Recording::current() { return current_recording; }
+Recording::Recording() : outer_(current_recording) {
+  current_recording = this;
+}
+Recording::~Recording() {
+  current_recording = outer_;
+}
+Recording* Recording::current() {
+  return current_recording;
+}
 
-NoRecording::NoRecording() : outer_(current_recording) { current_recording = nullptr; }
-NoRecording::~NoRecording() { current_recording = outer_; }
+NoRecording::NoRecording() : outer_(current_recording) {
+  current_recording = nullptr;
+}
+NoRecording::~NoRecording() {
+  current_recording = outer_;
+}
 
 void Recording::backward(const Variable& loss) {
-  require(loss.value().numel() == 1, "backward: the loss has shape ", loss.value().sizes(), ", wanted one number");
+  require(loss.value().numel() == 1, "backward: the loss has shape ", loss.value().sizes(),
+          ", wanted one number");
   backward({{loss, at::ones_like(loss.value())}});
 }
 
@@ -145,9 +166,15 @@ void Recording::backward(const std::vector<Seed>& seeds) {
   while (!nodes.empty()) {
     Node& node = *nodes.back();
     switch (node.kind) {
-      case Node::Kind::op: backward_of(node); break;
-      case Node::Kind::leave: Scope::before_backward(*node.scope); break;
-      case Node::Kind::enter: Scope::after_backward(*node.scope); break;
+      case Node::Kind::op:
+        backward_of(node);
+        break;
+      case Node::Kind::leave:
+        Scope::before_backward(*node.scope);
+        break;
+      case Node::Kind::enter:
+        Scope::after_backward(*node.scope);
+        break;
     }
     nodes.pop_back();
   }

@@ -1,7 +1,7 @@
 #pragma once
-// The tape: a linear list of the ops that ran, in order of execution, and of the scopes they ran in. Backward walks it
-// from the end: no graph, no sort, no recursion, one fixed order of gradient sums. Without a Recording in scope nothing
-// is recorded: inference is the default.
+// The tape: a linear list of the ops that ran, in order of execution, and of the scopes they ran in. Backward
+// walks it from the end: no graph, no sort, no recursion, one fixed order of gradient sums. Without a
+// Recording in scope nothing is recorded: inference is the default.
 #include <memory>
 #include <string>
 
@@ -16,19 +16,19 @@ struct Node {
   enum class Kind { op, enter, leave };
   Kind kind = Kind::op;
   std::shared_ptr<const Op> op;
-  const Module* scope = nullptr;                       // innermost module call; names the op and carries the hooks
-  std::vector<std::shared_ptr<Value>> inputs;          // null where neither backward nor recompute reads it
+  const Module* scope = nullptr;               // innermost module call; names the op and carries the hooks
+  std::vector<std::shared_ptr<Value>> inputs;  // null where neither backward nor recompute reads it
   std::vector<std::shared_ptr<GradSlot>> input_slots;  // null where the input needs no gradient
   std::vector<std::pair<Shape, at::ScalarType>> input_meta;
-  std::vector<std::shared_ptr<Value>> outputs;         // null where backward does not read it
-  std::vector<std::weak_ptr<Value>> all_outputs;       // filled inside recompute units only
+  std::vector<std::shared_ptr<Value>> outputs;    // null where backward does not read it
+  std::vector<std::weak_ptr<Value>> all_outputs;  // filled inside recompute units only
   std::vector<std::shared_ptr<GradSlot>> output_slots;
 
   Node() = default;
   Node(Node&&) = delete;
   ~Node();
-  std::string label() const;                           // "blocks.7.mlp.layer1.linear"
-  void recompute();                                    // runs forward again and refills every output that is in use
+  std::string label() const;  // "blocks.7.mlp.layer1.linear"
+  void recompute();           // runs forward again and refills every output that is in use
 };
 
 class Tape {
@@ -46,7 +46,8 @@ class Tape {
   std::vector<std::unique_ptr<Node>> nodes_;
 };
 
-// RAII: ops run on this thread while it lives are recorded. One may be opened inside another; the inner one records.
+// RAII: ops run on this thread while it lives are recorded. One may be opened inside another; the inner one
+// records.
 class Recording {
  public:
   Recording();
@@ -58,7 +59,8 @@ class Recording {
     Variable output;
     at::Tensor cotangent;
   };
-  // d(loss)/d(everything that needs a gradient), added to the leaves' slots. Consumes the tape. A scalar's seed is 1.
+  // d(loss)/d(everything that needs a gradient), added to the leaves' slots. Consumes the tape. A scalar's
+  // seed is 1.
   void backward(const Variable& loss);
   void backward(const std::vector<Seed>& seeds);
 
@@ -83,8 +85,8 @@ class NoRecording {
   Recording* outer_;
 };
 
-// Runs the op, records it if a Recording is open and an input needs a gradient, and pushes tangents through its jvp.
-// Returns the results (not the statistics).
+// Runs the op, records it if a Recording is open and an input needs a gradient, and pushes tangents through
+// its jvp. Returns the results (not the statistics).
 Variables apply_op(std::shared_ptr<const Op> op, const Variables& in);
 
 }  // namespace orrery

@@ -9,7 +9,8 @@ namespace orrery {
 
 const at::Tensor& Value::get() {
   if (!tensor.defined()) {
-    require(producer != nullptr, "a value was read after its owner freed it: a unit's weights outside the unit, or an "
+    require(producer != nullptr,
+            "a value was read after its owner freed it: a unit's weights outside the unit, or an "
             "activation after its tape was consumed");
     producer->recompute();
   }
@@ -17,8 +18,9 @@ const at::Tensor& Value::get() {
 }
 
 void GradSlot::accumulate(const at::Tensor& d) {
-  require(d.sizes() == at::IntArrayRef(shape) && d.scalar_type() == dtype, "gradient of shape ", d.sizes(), " and type ",
-          d.scalar_type(), " for a variable of shape ", at::IntArrayRef(shape), " and type ", dtype);
+  require(d.sizes() == at::IntArrayRef(shape) && d.scalar_type() == dtype, "gradient of shape ", d.sizes(),
+          " and type ", d.scalar_type(), " for a variable of shape ", at::IntArrayRef(shape), " and type ",
+          dtype);
   if (!grad.defined()) {
     grad = d;
     grad_is_own = false;
@@ -37,7 +39,8 @@ at::Tensor GradSlot::take() {
   return out;
 }
 
-Variable::Variable(at::Tensor value, bool needs_grad) : value_(std::make_shared<Value>()), slot_(std::make_shared<GradSlot>()) {
+Variable::Variable(at::Tensor value, bool needs_grad)
+    : value_(std::make_shared<Value>()), slot_(std::make_shared<GradSlot>()) {
   slot_->needs_grad = needs_grad;
   slot_->shape = value.sizes().vec();
   slot_->dtype = value.scalar_type();
@@ -50,15 +53,15 @@ int64_t Variable::size(int64_t dim) const {
 }
 
 void Variable::set_value(at::Tensor value) {
-  require(value.sizes() == at::IntArrayRef(slot_->shape), "set_value: shape ", value.sizes(), " for a variable of shape ",
-          at::IntArrayRef(slot_->shape));
+  require(value.sizes() == at::IntArrayRef(slot_->shape), "set_value: shape ", value.sizes(),
+          " for a variable of shape ", at::IntArrayRef(slot_->shape));
   slot_->dtype = value.scalar_type();
   value_->tensor = std::move(value);
 }
 
 Variable Variable::with_tangent(at::Tensor tangent) const {
-  require(!tangent.defined() || tangent.sizes() == at::IntArrayRef(slot_->shape), "tangent of shape ", tangent.sizes(),
-          " for a variable of shape ", at::IntArrayRef(slot_->shape));
+  require(!tangent.defined() || tangent.sizes() == at::IntArrayRef(slot_->shape), "tangent of shape ",
+          tangent.sizes(), " for a variable of shape ", at::IntArrayRef(slot_->shape));
   Variable out = *this;
   out.tangent_ = std::move(tangent);
   return out;

@@ -1,8 +1,10 @@
 #pragma once
 // Variable: a handle to a tensor that ops take and give. It joins three things with lives of their own:
-//   Value     the tensor itself. A module may free it and fill it again (FSDP), and the tape may evict it and make it
+//   Value     the tensor itself. A module may free it and fill it again (FSDP), and the tape may evict it and
+//   make it
 //             again from its producer (recompute), so nodes hold Values, never tensors.
-//   GradSlot  where gradients of this variable are summed; outlives the value, so that a backward pass that does not
+//   GradSlot  where gradients of this variable are summed; outlives the value, so that a backward pass that
+//   does not
 //             need the value does not keep it in memory.
 //   tangent   the directional derivative in forward mode, undefined = zero.
 #include <ATen/core/Tensor.h>
@@ -18,10 +20,11 @@ using Shape = std::vector<int64_t>;
 using Tensors = std::vector<at::Tensor>;
 
 struct Value {
-  at::Tensor tensor;            // undefined while evicted or freed
-  Node* producer = nullptr;     // the op that can make it again: set inside recompute units, null once the tape is gone
-  bool is_leaf = true;          // not made by a recorded op
-  bool is_result = false;       // result of a recompute unit: not evicted with the rest
+  at::Tensor tensor;  // undefined while evicted or freed
+  Node* producer =
+      nullptr;  // the op that can make it again: set inside recompute units, null once the tape is gone
+  bool is_leaf = true;     // not made by a recorded op
+  bool is_result = false;  // result of a recompute unit: not evicted with the rest
 
   // The tensor; recomputes it if it was evicted. Throws Error if it was freed by its owner.
   const at::Tensor& get();
@@ -31,12 +34,12 @@ struct GradSlot {
   bool needs_grad = false;
   Shape shape;
   at::ScalarType dtype = at::kFloat;
-  at::Tensor grad;              // undefined = zero so far
-  bool grad_is_own = false;     // nobody else holds grad's storage: further sums may be done in place
+  at::Tensor grad;           // undefined = zero so far
+  bool grad_is_own = false;  // nobody else holds grad's storage: further sums may be done in place
 
   // Adds d (same shape and dtype, else Error) to grad.
   void accumulate(const at::Tensor& d);
-  at::Tensor take();            // moves the gradient out and leaves zero
+  at::Tensor take();  // moves the gradient out and leaves zero
 };
 
 class Variable {

@@ -1,6 +1,6 @@
 #pragma once
-// Error and require(): every refusal of bad input, configuration or files. main() catches, prints with the rank, ends
-// all ranks and exits with the error's code. assert() is for mistakes of our own.
+// Error and require(): every refusal of bad input, configuration or files. main() catches, prints with the
+// rank, ends all ranks and exits with the error's code. assert() is for mistakes of our own.
 #include <source_location>
 #include <sstream>
 #include <stdexcept>
@@ -9,7 +9,14 @@
 namespace orrery {
 
 // Exit codes of the program. Scripts rely on them; README lists them.
-enum class Exit : int { done = 0, failure = 1, bad_input = 2, bad_data = 3, out_of_memory = 4, peer_lost = 5 };
+enum class Exit : int {
+  done = 0,
+  failure = 1,
+  bad_input = 2,
+  bad_data = 3,
+  out_of_memory = 4,
+  peer_lost = 5
+};
 
 class Error : public std::runtime_error {
  public:

@@ -1,6 +1,6 @@
 #pragma once
-// The precompiled header of every target: standard library and the tensor type. Operators are included one by one
-// (ATen/ops/NAME.h) where they are used.
+// The precompiled header of every target: standard library and the tensor type. Operators are included one by
+// one (ATen/ops/NAME.h) where they are used.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/InferenceMode.h>

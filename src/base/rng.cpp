@@ -21,7 +21,9 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-float unit_float(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }  // [0, 1)
+float unit_float(uint32_t word) {
+  return static_cast<float>(word >> 8) * 0x1p-24f;
+}  // [0, 1)
 
 }  // namespace
 

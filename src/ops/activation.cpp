@@ -14,7 +14,9 @@ class Gelu final : public Op {
  public:
   std::string_view name() const override { return "gelu"; }
   Tensors forward(const Tensors& in) const override { return {at::gelu(in[0])}; }
-  Tensors backward(const Saved& s, const Tensors& dout) const override { return {at::gelu_backward(dout[0], s.in(0))}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    return {at::gelu_backward(dout[0], s.in(0))};
+  }
   Tensors jvp(const Saved& s, const Tensors& t) const override { return {at::gelu_backward(t[0], s.in(0))}; }
 };
 
@@ -22,13 +24,19 @@ class Silu final : public Op {
  public:
   std::string_view name() const override { return "silu"; }
   Tensors forward(const Tensors& in) const override { return {at::silu(in[0])}; }
-  Tensors backward(const Saved& s, const Tensors& dout) const override { return {at::silu_backward(dout[0], s.in(0))}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    return {at::silu_backward(dout[0], s.in(0))};
+  }
   Tensors jvp(const Saved& s, const Tensors& t) const override { return {at::silu_backward(t[0], s.in(0))}; }
 };
 
 }  // namespace
 
-Variable ops::gelu(const Variable& x) { return apply_op(std::make_shared<Gelu>(), {x})[0]; }
-Variable ops::silu(const Variable& x) { return apply_op(std::make_shared<Silu>(), {x})[0]; }
+Variable ops::gelu(const Variable& x) {
+  return apply_op(std::make_shared<Gelu>(), {x})[0];
+}
+Variable ops::silu(const Variable& x) {
+  return apply_op(std::make_shared<Silu>(), {x})[0];
+}
 
 }  // namespace orrery

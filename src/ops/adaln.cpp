@@ -26,8 +26,8 @@ class AdaLN final : public Op {
     at::Tensor dx, dscale, dshift;
     if (s.needs_grad(0)) {
       const at::Tensor dnorm = g * (1 + to_acc(s.in(1)));
-      dx = std::get<0>(at::native_layer_norm_backward(dnorm, x, x.sizes().slice(x.dim() - 1), s.out(1), s.out(2), {}, {},
-                                                      {true, false, false}))
+      dx = std::get<0>(at::native_layer_norm_backward(dnorm, x, x.sizes().slice(x.dim() - 1), s.out(1),
+                                                      s.out(2), {}, {}, {true, false, false}))
                .to(s.in_dtype(0));
     }
     if (s.needs_grad(1)) dscale = sum_to(g * normalised(s), s.in_shape(1), s.in_dtype(1));
@@ -57,24 +57,27 @@ class GatedAdd final : public Op {
     if (s.needs_grad(2)) dy = dout[0] * s.in(1);
     return {dout[0], dgate, dy};
   }
-  Tensors jvp(const Saved& s, const Tensors& t) const override { return {t[0] + t[1] * s.in(2) + s.in(1) * t[2]}; }
+  Tensors jvp(const Saved& s, const Tensors& t) const override {
+    return {t[0] + t[1] * s.in(2) + s.in(1) * t[2]};
+  }
 };
 
 }  // namespace
 
 Variable ops::adaln(const Variable& x, const Variable& scale, const Variable& shift, double eps) {
-  require(scale.shape().back() == x.shape().back() && shift.shape().back() == x.shape().back(), "adaln: scale ",
-          at::IntArrayRef(scale.shape()), " and shift ", at::IntArrayRef(shift.shape()), " for x ",
-          at::IntArrayRef(x.shape()));
-  require(x.dtype() == scale.dtype() && x.dtype() == shift.dtype(), "adaln: x is ", x.dtype(), ", scale ", scale.dtype(),
-          ", shift ", shift.dtype());
+  require(scale.shape().back() == x.shape().back() && shift.shape().back() == x.shape().back(),
+          "adaln: scale ", at::IntArrayRef(scale.shape()), " and shift ", at::IntArrayRef(shift.shape()),
+          " for x ", at::IntArrayRef(x.shape()));
+  require(x.dtype() == scale.dtype() && x.dtype() == shift.dtype(), "adaln: x is ", x.dtype(), ", scale ",
+          scale.dtype(), ", shift ", shift.dtype());
   return apply_op(std::make_shared<AdaLN>(eps), {x, scale, shift})[0];
 }
 
 Variable ops::gated_add(const Variable& x, const Variable& gate, const Variable& y) {
-  require(x.shape() == y.shape(), "gated_add: x ", at::IntArrayRef(x.shape()), " and y ", at::IntArrayRef(y.shape()));
-  require(x.dtype() == gate.dtype() && x.dtype() == y.dtype(), "gated_add: x is ", x.dtype(), ", gate ", gate.dtype(),
-          ", y ", y.dtype());
+  require(x.shape() == y.shape(), "gated_add: x ", at::IntArrayRef(x.shape()), " and y ",
+          at::IntArrayRef(y.shape()));
+  require(x.dtype() == gate.dtype() && x.dtype() == y.dtype(), "gated_add: x is ", x.dtype(), ", gate ",
+          gate.dtype(), ", y ", y.dtype());
   return apply_op(std::make_shared<GatedAdd>(), {x, gate, y})[0];
 }
 

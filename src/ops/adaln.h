@@ -4,8 +4,8 @@
 
 namespace orrery::ops {
 
-// layer_norm(x) * (1 + scale) + shift over the last dim, no affine weights. x (..., D); scale, shift broadcast against x,
-// same dtype. Rounding: ops/kernels.h.
+// layer_norm(x) * (1 + scale) + shift over the last dim, no affine weights. x (..., D); scale, shift
+// broadcast against x, same dtype. Rounding: ops/kernels.h.
 Variable adaln(const Variable& x, const Variable& scale, const Variable& shift, double eps);
 
 // x + gate * y. y has x's shape, gate broadcasts, same dtype.

@@ -31,8 +31,8 @@ class AttentionOp final : public Op {
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {
     const auto or_zero = [&](size_t i) { return t[i].defined() ? t[i] : at::zeros_like(s.in(i)); };
-    return {kernels::cpu::attention_jvp(s.in(0), s.in(1), s.in(2), s.out(0), s.out(1), or_zero(0), or_zero(1), or_zero(2),
-                                        scale_),
+    return {kernels::cpu::attention_jvp(s.in(0), s.in(1), s.in(2), s.out(0), s.out(1), or_zero(0), or_zero(1),
+                                        or_zero(2), scale_),
             at::Tensor()};
   }
 
@@ -47,16 +47,18 @@ AttentionResult ops::attention_with_lse(const Variable& q, const Variable& k, co
     return text_of("q ", at::IntArrayRef(q.shape()), ", k ", at::IntArrayRef(k.shape()), ", v ",
                    at::IntArrayRef(v.shape()));
   };
-  require(q.dim() == 4 && k.dim() == 4 && k.shape() == v.shape() && q.size(0) == k.size(0) && q.size(2) == k.size(2) &&
-              q.size(3) == k.size(3),
+  require(q.dim() == 4 && k.dim() == 4 && k.shape() == v.shape() && q.size(0) == k.size(0) &&
+              q.size(2) == k.size(2) && q.size(3) == k.size(3),
           "attention: wanted (B,S,n,d) with equal B, n and d, got ", describe());
-  require(q.dtype() == k.dtype() && q.dtype() == v.dtype(), "attention: q is ", q.dtype(), ", k ", k.dtype(), ", v ",
-          v.dtype());
+  require(q.dtype() == k.dtype() && q.dtype() == v.dtype(), "attention: q is ", q.dtype(), ", k ", k.dtype(),
+          ", v ", v.dtype());
   const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
   const Variables out = apply_op(std::make_shared<AttentionOp>(scale), {q, k, v});
   return {out[0], out[1].value()};
 }
 
-Variable ops::attention(const Variable& q, const Variable& k, const Variable& v) { return attention_with_lse(q, k, v).out; }
+Variable ops::attention(const Variable& q, const Variable& k, const Variable& v) {
+  return attention_with_lse(q, k, v).out;
+}
 
 }  // namespace orrery

@@ -107,7 +107,9 @@ Variable ops::mul(const Variable& a, const Variable& b) {
   require_same_dtype("mul", a, b);
   return apply_op(std::make_shared<Mul>(), {a, b})[0];
 }
-Variable ops::scale(const Variable& a, double factor) { return apply_op(std::make_shared<Scale>(factor), {a})[0]; }
+Variable ops::scale(const Variable& a, double factor) {
+  return apply_op(std::make_shared<Scale>(factor), {a})[0];
+}
 
 Variable ops::cast(const Variable& x, at::ScalarType type) {
   return x.dtype() == type ? x : apply_op(std::make_shared<Cast>(type), {x})[0];

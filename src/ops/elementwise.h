@@ -1,5 +1,6 @@
 #pragma once
-// Elementwise arithmetic. Operands broadcast as in NumPy; dtypes must be equal (no silent promotion: use cast).
+// Elementwise arithmetic. Operands broadcast as in NumPy; dtypes must be equal (no silent promotion: use
+// cast).
 #include "autograd/variable.h"
 
 namespace orrery::ops {

@@ -46,7 +46,8 @@ class TimestepEmbedding final : public Op {
 }  // namespace
 
 Variable ops::timestep_embedding(const Variable& t, int64_t channels) {
-  require(channels > 0 && channels % 2 == 0, "timestep_embedding: ", channels, " channels, wanted an even number");
+  require(channels > 0 && channels % 2 == 0, "timestep_embedding: ", channels,
+          " channels, wanted an even number");
   return apply_op(std::make_shared<TimestepEmbedding>(channels), {t})[0];
 }
 

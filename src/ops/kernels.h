@@ -1,14 +1,15 @@
 #pragma once
-// Kernels behind the ops. kernels::cpu is the reference in plain ATen: obviously right, and it runs on any device.
-// kernels::cuda has the fused twins of those that have one; CPU builds link stubs that throw.
+// Kernels behind the ops. kernels::cpu is the reference in plain ATen: obviously right, and it runs on any
+// device. kernels::cuda has the fused twins of those that have one; CPU builds link stubs that throw.
 #include <ATen/core/Tensor.h>
 
 #include <tuple>
 
 namespace orrery::kernels::cpu {
 
-// y = layer_norm(x) * (1 + scale) + shift over the last dim; scale and shift broadcast against x. The norm is computed in
-// the accumulation type and rounded once to x's type; (1 + scale), the product and the sum round once each.
+// y = layer_norm(x) * (1 + scale) + shift over the last dim; scale and shift broadcast against x. The norm is
+// computed in the accumulation type and rounded once to x's type; (1 + scale), the product and the sum round
+// once each.
 struct AdaLN {
   at::Tensor y, mean, rstd;  // mean, rstd: x's shape with last dim 1, accumulation type
 };
@@ -23,10 +24,12 @@ struct RmsNorm {
 };
 RmsNorm rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-// Half-split rotation of x (B,S,n,d) by angles whose cosine and sine are (S,d/2) in the accumulation type; one rounding.
+// Half-split rotation of x (B,S,n,d) by angles whose cosine and sine are (S,d/2) in the accumulation type;
+// one rounding.
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
-// softmax(q k^T * scale) v for q, k, v (B,S,n,d) -> out (B,Sq,n,d) and log-sum-exp (B,n,Sq) of the scaled scores.
+// softmax(q k^T * scale) v for q, k, v (B,S,n,d) -> out (B,Sq,n,d) and log-sum-exp (B,n,Sq) of the scaled
+// scores.
 struct Attention {
   at::Tensor out, lse;
 };
@@ -34,11 +37,12 @@ Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
 struct AttentionGrads {
   at::Tensor dq, dk, dv;
 };
-AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                  const at::Tensor& out, const at::Tensor& lse, double scale);
+AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+                                  const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
+                                  double scale);
 // Tangent of out for tangents of q, k and v.
 at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                         const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk, const at::Tensor& tv,
-                         double scale);
+                         const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk,
+                         const at::Tensor& tv, double scale);
 
 }  // namespace orrery::kernels::cpu

@@ -10,7 +10,9 @@
 namespace orrery {
 namespace {
 
-at::Tensor rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+at::Tensor rows(const at::Tensor& x) {
+  return x.reshape({-1, x.size(-1)});
+}
 
 class Linear final : public Op {
  public:
@@ -44,12 +46,12 @@ class Linear final : public Op {
 }  // namespace
 
 Variable ops::linear(const Variable& x, const Variable& weight, const Variable& bias) {
-  require(weight.dim() == 2 && weight.size(1) == x.size(-1), "linear: weight ", at::IntArrayRef(weight.shape()), " for x ",
-          at::IntArrayRef(x.shape()));
-  require(!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0)), "linear: bias of another size than the ",
-          weight.size(0), " outputs");
-  require(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear: x is ", x.dtype(),
-          ", weight ", weight.dtype());
+  require(weight.dim() == 2 && weight.size(1) == x.size(-1), "linear: weight ",
+          at::IntArrayRef(weight.shape()), " for x ", at::IntArrayRef(x.shape()));
+  require(!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0)),
+          "linear: bias of another size than the ", weight.size(0), " outputs");
+  require(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "linear: x is ",
+          x.dtype(), ", weight ", weight.dtype());
   return apply_op(std::make_shared<Linear>(), {x, weight, bias})[0];
 }
 

@@ -31,7 +31,8 @@ class SquaredError final : public Op {
     const Shape& shape = s.in_shape(0);
     Shape view(shape.size(), 1);
     view[0] = shape[0];
-    const double elements = static_cast<double>(c10::multiply_integers(shape)) / static_cast<double>(shape[0]);
+    const double elements =
+        static_cast<double>(c10::multiply_integers(shape)) / static_cast<double>(shape[0]);
     return (dout * (2 / elements)).view(view);
   }
 };
@@ -41,8 +42,8 @@ class SquaredError final : public Op {
 Variable ops::squared_error(const Variable& prediction, const Variable& target) {
   require(prediction.shape() == target.shape() && prediction.dim() >= 2, "squared_error: prediction ",
           at::IntArrayRef(prediction.shape()), ", target ", at::IntArrayRef(target.shape()));
-  require(prediction.dtype() == target.dtype(), "squared_error: prediction is ", prediction.dtype(), ", target ",
-          target.dtype());
+  require(prediction.dtype() == target.dtype(), "squared_error: prediction is ", prediction.dtype(),
+          ", target ", target.dtype());
   return apply_op(std::make_shared<SquaredError>(), {prediction, target})[0];
 }
 

@@ -41,8 +41,8 @@ class RmsNorm final : public Op {
 }  // namespace
 
 Variable ops::rms_norm(const Variable& x, const Variable& weight, double eps) {
-  require(weight.dim() == 1 && weight.size(0) == x.size(-1), "rms_norm: weight ", at::IntArrayRef(weight.shape()), " for x ",
-          at::IntArrayRef(x.shape()));
+  require(weight.dim() == 1 && weight.size(0) == x.size(-1), "rms_norm: weight ",
+          at::IntArrayRef(weight.shape()), " for x ", at::IntArrayRef(x.shape()));
   return apply_op(std::make_shared<RmsNorm>(eps), {x, weight})[0];
 }
 

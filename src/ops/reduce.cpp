@@ -21,7 +21,9 @@ class Sum final : public Op {
 
 }  // namespace
 
-Variable ops::sum(const Variable& x) { return apply_op(std::make_shared<Sum>(), {x})[0]; }
+Variable ops::sum(const Variable& x) {
+  return apply_op(std::make_shared<Sum>(), {x})[0];
+}
 
 Variable ops::mean(const Variable& x) {
   const int64_t count = c10::multiply_integers(x.shape());

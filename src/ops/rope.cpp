@@ -19,7 +19,9 @@ class RopeOp final : public Op {
   Tensors backward(const Saved&, const Tensors& dout) const override {
     return {kernels::cpu::rope(dout[0], cos_, at::neg(sin_))};  // a rotation's transpose is its inverse
   }
-  Tensors jvp(const Saved&, const Tensors& t) const override { return {kernels::cpu::rope(t[0], cos_, sin_)}; }
+  Tensors jvp(const Saved&, const Tensors& t) const override {
+    return {kernels::cpu::rope(t[0], cos_, sin_)};
+  }
 
  private:
   at::Tensor cos_, sin_;
@@ -29,9 +31,10 @@ class RopeOp final : public Op {
 
 Variable ops::rope(const Variable& x, const at::Tensor& cos, const at::Tensor& sin) {
   const Shape want = {x.size(1), x.size(3) / 2};
-  require(x.dim() == 4 && x.size(3) % 2 == 0 && cos.sizes() == at::IntArrayRef(want) && sin.sizes() == cos.sizes(),
-          "rope: tables ", cos.sizes(), " and ", sin.sizes(), " for x ", at::IntArrayRef(x.shape()), ", wanted ",
-          at::IntArrayRef(want));
+  require(x.dim() == 4 && x.size(3) % 2 == 0 && cos.sizes() == at::IntArrayRef(want) &&
+              sin.sizes() == cos.sizes(),
+          "rope: tables ", cos.sizes(), " and ", sin.sizes(), " for x ", at::IntArrayRef(x.shape()),
+          ", wanted ", at::IntArrayRef(want));
   return apply_op(std::make_shared<RopeOp>(cos, sin), {x})[0];
 }
 

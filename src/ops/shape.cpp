@@ -15,7 +15,9 @@ class Reshape final : public Op {
   std::string_view name() const override { return "reshape"; }
   bool saves_input(size_t) const override { return false; }
   Tensors forward(const Tensors& in) const override { return {in[0].reshape(shape_)}; }
-  Tensors backward(const Saved& s, const Tensors& dout) const override { return {dout[0].reshape(s.in_shape(0))}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    return {dout[0].reshape(s.in_shape(0))};
+  }
   Tensors jvp(const Saved&, const Tensors& t) const override { return forward(t); }
 
  private:
@@ -25,7 +27,10 @@ class Reshape final : public Op {
 class Rearrange final : public Op {
  public:
   Rearrange(Shape split, Shape order, Shape merged)
-      : split_(std::move(split)), order_(std::move(order)), merged_(std::move(merged)), inverse_(order_.size()) {
+      : split_(std::move(split)),
+        order_(std::move(order)),
+        merged_(std::move(merged)),
+        inverse_(order_.size()) {
     for (size_t i = 0; i < order_.size(); ++i) {
       inverse_[order_[i]] = static_cast<int64_t>(i);
       permuted_.push_back(split_[order_[i]]);
@@ -33,7 +38,9 @@ class Rearrange final : public Op {
   }
   std::string_view name() const override { return "rearrange"; }
   bool saves_input(size_t) const override { return false; }
-  Tensors forward(const Tensors& in) const override { return {in[0].reshape(split_).permute(order_).reshape(merged_)}; }
+  Tensors forward(const Tensors& in) const override {
+    return {in[0].reshape(split_).permute(order_).reshape(merged_)};
+  }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     return {dout[0].reshape(permuted_).permute(inverse_).reshape(s.in_shape(0))};
   }
@@ -104,7 +111,9 @@ int64_t checked_dim(std::string_view op, const Variable& x, int64_t dim) {
 
 }  // namespace
 
-Variable ops::reshape(const Variable& x, const Shape& shape) { return apply_op(std::make_shared<Reshape>(shape), {x})[0]; }
+Variable ops::reshape(const Variable& x, const Shape& shape) {
+  return apply_op(std::make_shared<Reshape>(shape), {x})[0];
+}
 
 Variable ops::rearrange(const Variable& x, const Shape& split, const Shape& order, const Shape& merged) {
   require(split.size() == order.size(), "rearrange: ", split.size(), " dimensions, order of ", order.size());
@@ -121,13 +130,15 @@ Variable ops::concat(const Variables& parts, int64_t dim) {
   require(!parts.empty(), "concat: no parts");
   const int64_t at = checked_dim("concat", parts[0], dim);
   for (const Variable& part : parts)
-    require(part.dtype() == parts[0].dtype() && part.dim() == parts[0].dim(), "concat: parts of different type or rank");
+    require(part.dtype() == parts[0].dtype() && part.dim() == parts[0].dim(),
+            "concat: parts of different type or rank");
   return apply_op(std::make_shared<Concat>(at), parts)[0];
 }
 
 Variable ops::slice(const Variable& x, int64_t dim, int64_t begin, int64_t end) {
   const int64_t at = checked_dim("slice", x, dim);
-  require(0 <= begin && begin < end && end <= x.size(at), "slice: [", begin, ", ", end, ") of size ", x.size(at));
+  require(0 <= begin && begin < end && end <= x.size(at), "slice: [", begin, ", ", end, ") of size ",
+          x.size(at));
   return apply_op(std::make_shared<Slice>(at, begin, end), {x})[0];
 }
 

@@ -37,12 +37,14 @@ TEST(Gradcheck, gated_add) {
 }
 
 TEST(Gradcheck, rms_norm) {
-  gradcheck([](V in) { return Variables{ops::rms_norm(in[0], in[1], 1e-6)}; }, {random({3, 4, 2, 6}, 1), random({6}, 2)});
+  gradcheck([](V in) { return Variables{ops::rms_norm(in[0], in[1], 1e-6)}; },
+            {random({3, 4, 2, 6}, 1), random({6}, 2)});
 }
 
 TEST(Gradcheck, rope) {
   const at::Tensor angle = random({5, 3}, 9);
-  gradcheck([&](V in) { return Variables{ops::rope(in[0], angle.cos(), angle.sin())}; }, {random({2, 5, 2, 6}, 1)});
+  gradcheck([&](V in) { return Variables{ops::rope(in[0], angle.cos(), angle.sin())}; },
+            {random({2, 5, 2, 6}, 1)});
 }
 
 TEST(Gradcheck, attention_of_unequal_lengths) {
@@ -53,7 +55,8 @@ TEST(Gradcheck, attention_of_unequal_lengths) {
 TEST(Gradcheck, linear_with_and_without_bias) {
   gradcheck([](V in) { return Variables{ops::linear(in[0], in[1], in[2])}; },
             {random({2, 3, 5}, 1), random({4, 5}, 2), random({4}, 3)});
-  gradcheck([](V in) { return Variables{ops::linear(in[0], in[1])}; }, {random({6, 5}, 1), random({1, 5}, 2)});
+  gradcheck([](V in) { return Variables{ops::linear(in[0], in[1])}; },
+            {random({6, 5}, 1), random({1, 5}, 2)});
 }
 
 TEST(Gradcheck, activations) {
@@ -61,22 +64,39 @@ TEST(Gradcheck, activations) {
 }
 
 TEST(Gradcheck, elementwise_with_broadcast) {
-  gradcheck([](V in) { return Variables{ops::add(in[0], in[1]), ops::sub(in[0], in[1]), ops::mul(in[0], in[1])}; },
-            {random({2, 1, 3}, 1), random({4, 1}, 2)});
-  gradcheck([](V in) { return Variables{ops::scale(in[0], -1.5), ops::cast(in[0], at::kDouble)}; }, {random({5}, 1)});
+  gradcheck(
+      [](V in) {
+        return Variables{ops::add(in[0], in[1]), ops::sub(in[0], in[1]), ops::mul(in[0], in[1])};
+      },
+      {random({2, 1, 3}, 1), random({4, 1}, 2)});
+  gradcheck(
+      [](V in) {
+        return Variables{ops::scale(in[0], -1.5), ops::cast(in[0], at::kDouble)};
+      },
+      {random({5}, 1)});
   const at::Tensor mask = random({2, 1, 3, 1, 1}, 7).gt(0);
   gradcheck([&](V in) { return Variables{ops::blend(in[0], in[1], mask)}; },
             {random({2, 4, 3, 2, 2}, 1), random({2, 4, 3, 2, 2}, 2)});
 }
 
 TEST(Gradcheck, shape_ops) {
-  gradcheck([](V in) { return Variables{ops::reshape(in[0], {4, -1}), ops::slice(in[0], 1, 1, 3)}; }, {random({2, 4, 3}, 1)});
-  gradcheck([](V in) { return Variables{ops::rearrange(in[0], {2, 3, 2, 4}, {2, 0, 3, 1}, {4, 12})}; },
-            {random({6, 8}, 1)});
-  gradcheck([](V in) {
-    const Variables parts = ops::chunk(in[0], 3, -1);
-    return Variables{parts[0], ops::concat({parts[2], in[1]}, 0)};  // parts[1] is unused: its gradient is zero
-  }, {random({2, 6}, 1), random({1, 2}, 2)});
+  gradcheck(
+      [](V in) {
+        return Variables{ops::reshape(in[0], {4, -1}), ops::slice(in[0], 1, 1, 3)};
+      },
+      {random({2, 4, 3}, 1)});
+  gradcheck(
+      [](V in) {
+        return Variables{ops::rearrange(in[0], {2, 3, 2, 4}, {2, 0, 3, 1}, {4, 12})};
+      },
+      {random({6, 8}, 1)});
+  gradcheck(
+      [](V in) {
+        const Variables parts = ops::chunk(in[0], 3, -1);
+        return Variables{parts[0],
+                         ops::concat({parts[2], in[1]}, 0)};  // parts[1] is unused: its gradient is zero
+      },
+      {random({2, 6}, 1), random({1, 2}, 2)});
 }
 
 TEST(Gradcheck, timestep_embedding) {
@@ -84,7 +104,8 @@ TEST(Gradcheck, timestep_embedding) {
 }
 
 TEST(Gradcheck, losses_and_reductions) {
-  gradcheck([](V in) { return Variables{ops::squared_error(in[0], in[1])}; }, {random({3, 4, 2}, 1), random({3, 4, 2}, 2)});
+  gradcheck([](V in) { return Variables{ops::squared_error(in[0], in[1])}; },
+            {random({3, 4, 2}, 1), random({3, 4, 2}, 2)});
   gradcheck([](V in) { return Variables{ops::sum(in[0]), ops::mean(in[0])}; }, {random({3, 4}, 1)});
 }
 

@@ -1,5 +1,5 @@
-// Attention on any device in plain ATen, and on CPU tensors through ATen's blocked kernel, which never holds a whole score
-// matrix. tests/ops/attention_test.cpp holds the two against each other.
+// Attention on any device in plain ATen, and on CPU tensors through ATen's blocked kernel, which never holds
+// a whole score matrix. tests/ops/attention_test.cpp holds the two against each other.
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/logsumexp.h>
@@ -11,11 +11,14 @@
 namespace orrery::kernels::cpu {
 namespace {
 
-at::Tensor heads_first(const at::Tensor& x) { return x.transpose(1, 2); }  // (B,S,n,d) <-> (B,n,S,d)
+at::Tensor heads_first(const at::Tensor& x) {
+  return x.transpose(1, 2);
+}  // (B,S,n,d) <-> (B,n,S,d)
 
 // softmax(q k^T scale) from a stored log-sum-exp, accumulation type, (B,n,Sq,Sk)
 at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse, double scale) {
-  const at::Tensor scores = at::matmul(to_acc(heads_first(q)), to_acc(heads_first(k)).transpose(-1, -2)) * scale;
+  const at::Tensor scores =
+      at::matmul(to_acc(heads_first(q)), to_acc(heads_first(k)).transpose(-1, -2)) * scale;
   return (scores - lse.unsqueeze(-1)).exp_();
 }
 
@@ -23,21 +26,24 @@ at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Ten
 
 Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
   if (q.is_cpu()) {
-    auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(heads_first(q), heads_first(k), heads_first(v), 0.0,
-                                                                      false, {}, scale);
+    auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(heads_first(q), heads_first(k),
+                                                                      heads_first(v), 0.0, false, {}, scale);
     return {heads_first(out), lse};
   }
-  const at::Tensor scores = at::matmul(to_acc(heads_first(q)), to_acc(heads_first(k)).transpose(-1, -2)) * scale;
+  const at::Tensor scores =
+      at::matmul(to_acc(heads_first(q)), to_acc(heads_first(k)).transpose(-1, -2)) * scale;
   const at::Tensor lse = at::logsumexp(scores, {-1});
   const at::Tensor out = at::matmul((scores - lse.unsqueeze(-1)).exp_(), to_acc(heads_first(v)));
   return {heads_first(out).contiguous().to(q.scalar_type()), lse};
 }
 
-AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                  const at::Tensor& out, const at::Tensor& lse, double scale) {
+AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+                                  const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
+                                  double scale) {
   if (q.is_cpu()) {
     auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        heads_first(dout), heads_first(q), heads_first(k), heads_first(v), heads_first(out), lse, 0.0, false, {}, scale);
+        heads_first(dout), heads_first(q), heads_first(k), heads_first(v), heads_first(out), lse, 0.0, false,
+        {}, scale);
     return {heads_first(dq), heads_first(dk), heads_first(dv)};
   }
   const at::Tensor p = probabilities(q, k, lse, scale), d = to_acc(heads_first(dout));
@@ -47,13 +53,15 @@ AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, c
   const at::Tensor ds = p * (dp - row) * scale;
   const at::Tensor dq = at::matmul(ds, to_acc(heads_first(k)));
   const at::Tensor dk = at::matmul(ds.transpose(-1, -2), to_acc(heads_first(q)));
-  const auto back = [](const at::Tensor& g, const at::Tensor& x) { return heads_first(g).to(x.scalar_type()); };
+  const auto back = [](const at::Tensor& g, const at::Tensor& x) {
+    return heads_first(g).to(x.scalar_type());
+  };
   return {back(dq, q), back(dk, k), back(dv, v)};
 }
 
 at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-                         const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk, const at::Tensor& tv,
-                         double scale) {
+                         const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk,
+                         const at::Tensor& tv, double scale) {
   // With P = softmax(S): t(out) = (P * tS) v - rowsum(P * tS) out + P tv.
   const at::Tensor p = probabilities(q, k, lse, scale);
   const at::Tensor ts = (at::matmul(to_acc(heads_first(tq)), to_acc(heads_first(k)).transpose(-1, -2)) +
@@ -61,7 +69,8 @@ at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Ten
                         scale;
   const at::Tensor weighted = p * ts;
   const at::Tensor t = at::matmul(weighted, to_acc(heads_first(v))) -
-                       weighted.sum(-1, true) * to_acc(heads_first(out)) + at::matmul(p, to_acc(heads_first(tv)));
+                       weighted.sum(-1, true) * to_acc(heads_first(out)) +
+                       at::matmul(p, to_acc(heads_first(tv)));
   return heads_first(t).to(q.scalar_type());
 }
 
