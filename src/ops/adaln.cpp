@@ -50,7 +50,10 @@ class GatedAdd final : public Op {
   std::string_view name() const override { return "gated_add"; }
   bool saves_input(size_t i) const override { return i > 0; }
 
-  Tensors forward(const Tensors& in) const override { return {kernels::cpu::gated_add(in[0], in[1], in[2])}; }
+  Tensors forward(const Tensors& in) const override {
+    const auto run = in[0].is_cuda() ? kernels::cuda::gated_add : kernels::cpu::gated_add;
+    return {run(in[0], in[1], in[2])};
+  }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     at::Tensor dgate, dy;
     if (s.needs_grad(1)) dgate = sum_to(to_acc(dout[0]) * to_acc(s.in(2)), s.in_shape(1), s.in_dtype(1));
