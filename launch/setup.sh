@@ -73,6 +73,7 @@ unpack() {  # wheel, requirement, sha256, patterns...
   rm -rf "$folder"
   unzip -q "$wheel" "$@" -d "$folder"
   find "$folder" \( -name '*.py' -o -name libtorch_python.so -o -name '*.alt.so*' \) -delete  # nothing of ours loads these
+  chmod -R a+rX "$folder"
   remove_other_versions "$requirement"
   cp -alf "$folder"/. .deps/  # hard links: a file appears whole or not at all
   { echo "$sha256"; (cd "$folder" && find . -type f); } > .deps/.new/stamp
