@@ -1,7 +1,7 @@
 # orrery_library(NAME LINK ... PRIVATE ... CUDA ...): src/NAME/*.cpp (and cpu/, and cuda/ or no_cuda/) as
 # liborrery_NAME. LINK names are folders of ours or imported targets that the headers need; PRIVATE ones serve the .cpp
 # files alone, CUDA ones too, in builds with CUDA.
-# orrery_program(NAME FOLDER LINK ... PRIVATE ...): the program build/<preset>/NAME from src/FOLDER/*.cpp.
+# orrery_program(NAME FOLDER): the program build/<preset>/NAME from src/FOLDER/main.cpp and the folder's library.
 # orrery_test(FOLDER LINK ...): one GoogleTest program from the calling folder's *_test.cpp.
 
 # The program finds its libraries beside its clone, wherever that is moved; tests also by the path at build time.
@@ -41,6 +41,7 @@ function(orrery_library name)
   else()
     file(GLOB device CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/no_cuda/*.cpp)
   endif()
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")  # belongs to orrery_program
   orrery_names(public ${arg_LINK})
   orrery_names(private ${arg_PRIVATE})
   if(sources OR device)
@@ -58,13 +59,9 @@ function(orrery_runtime target)
 endfunction()
 
 function(orrery_program name folder)
-  cmake_parse_arguments(arg "" "" "LINK;PRIVATE" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.cpp)
-  orrery_names(link ${arg_LINK} ${arg_PRIVATE})
-  add_executable(${name} ${sources})
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/src/${folder}/main.cpp)
   orrery_settings(${name})
-  target_link_libraries(${name} PRIVATE ${link})
-  target_compile_definitions(${name} PRIVATE ORRERY_VERSION="${PROJECT_VERSION}")
+  target_link_libraries(${name} PRIVATE orrery_${folder})
   orrery_runtime(${name})
 endfunction()
 

@@ -41,11 +41,11 @@ def level_of(folder):
 
 
 def read_links(cmake):
-    """Folder -> folders of its LINK list, from the orrery_library and orrery_program calls."""
+    """Folder -> folders of its LINK list, from the orrery_library calls."""
     links = {}
-    for call in re.finditer(r"orrery_(library|program)\(([^)]*)\)", cmake):
-        words = call[2].split()
-        folder = words[1] if call[1] == "program" else words[0]
+    for call in re.finditer(r"orrery_library\(([^)]*)\)", cmake):
+        words = call[1].split()
+        folder = words[0]
         listed, taking = set(), False
         for word in words:
             if word in ("LINK", "PRIVATE", "CUDA"):

@@ -74,16 +74,15 @@ struct DataConfig {
   int64_t frames = 93;                     // frames of a clip: 1, 5, 9, ... (4 n + 1)
   int64_t height = 704;                    // rows of a clip
   int64_t width = 1280;                    // columns of a clip
-  std::vector<std::string>
-      buckets;                      // further shapes HEIGHTxWIDTH; a film goes to the nearest in aspect ratio
-  int64_t stride = 1;               // take every stride-th frame of the film
-  Resize resize = Resize::stretch;  // how a frame comes to height x width
-  std::string image_path;           // folder of images or films used as one-frame clips; empty: none
-  int64_t image_batches = 1;        // batches of images in one cycle of the mixture
-  int64_t video_batches = 3;        // batches of films in one cycle of the mixture
-  int64_t image_batch = 0;          // images in a batch over all ranks; 0: train.batch
-  int64_t held_out = 0;             // films kept from training for samples and evaluation (last by name)
-  double max_bad_fraction = 0.05;   // training stops when more of the films than this cannot be read
+  std::vector<std::string> buckets;        // further shapes HEIGHTxWIDTH, chosen by aspect ratio
+  int64_t stride = 1;                      // take every stride-th frame of the film
+  Resize resize = Resize::stretch;         // how a frame comes to height x width
+  std::string image_path;                  // folder of images or films used as one-frame clips; empty: none
+  int64_t image_batches = 1;               // batches of images in one cycle of the mixture
+  int64_t video_batches = 3;               // batches of films in one cycle of the mixture
+  int64_t image_batch = 0;                 // images in a batch over all ranks; 0: train.batch
+  int64_t held_out = 0;              // films kept from training for samples and evaluation (last by name)
+  double max_bad_fraction = 0.05;    // training stops when more of the films than this cannot be read
   int64_t max_pixels = 7680 * 4320;  // larger frames are refused before they are decoded
   int64_t workers = 4;               // decoder threads of a rank
   int64_t prefetch = 2;              // batches decoded ahead of the step
