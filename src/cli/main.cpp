@@ -1,6 +1,57 @@
+// The program: picks the subcommand and turns exceptions into one message and an exit code.
+#include <c10/core/InferenceMode.h>
+
+#include <array>
 #include <iostream>
 
-int main() {
-  std::cout << "orrery " << ORRERY_VERSION << "\n";
-  return 0;
+#include "base/error.h"
+#include "base/version.h"
+#include "cli/commands.h"
+
+namespace {
+
+using orrery::Exit;
+
+struct Command {
+  std::string_view name, summary;
+  Exit (*run)(const std::vector<std::string>& arguments);
+};
+
+constexpr std::array kCommands = {
+    Command{"version", "print the version and what the program was built with", orrery::cli::run_version},
+};
+
+void print_usage(std::ostream& out) {
+  out << "orrery " << orrery::version() << ": trains and samples video world models\n\n"
+      << "usage: orrery SUBCOMMAND [arguments]      (orrery SUBCOMMAND --help tells more)\n\n";
+  for (const auto& command : kCommands) {
+    out << "  " << command.name << std::string(12 - command.name.size(), ' ') << command.summary << "\n";
+  }
+}
+
+Exit run(const std::vector<std::string>& words) {
+  const std::string name = words.empty() ? "" : words.front();
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_usage(std::cout);
+    return Exit::done;
+  }
+  const std::string canonical = name == "--version" ? "version" : name;
+  for (const auto& command : kCommands) {
+    if (command.name == canonical) return command.run({words.begin() + 1, words.end()});
+  }
+  if (!name.empty()) std::cerr << "orrery: unknown subcommand \"" << name << "\"\n\n";
+  print_usage(std::cerr);
+  return Exit::bad_input;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const c10::InferenceMode inference;
+  try {
+    return static_cast<int>(run({argv + 1, argv + argc}));
+  } catch (const orrery::Error& error) {
+    std::cerr << "orrery: " << error.what() << "\n";
+    return static_cast<int>(error.code());
+  }
 }

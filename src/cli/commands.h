@@ -1,0 +1,13 @@
+#pragma once
+// The subcommands of the program, one src/cli/NAME.cpp each: they read their arguments and call the library.
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace orrery::cli {
+
+// arguments: what stands behind the subcommand's name. Errors are thrown.
+Exit run_version(const std::vector<std::string>& arguments);
+
+}  // namespace orrery::cli
