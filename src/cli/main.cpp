@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/version.h"
 #include "cli/commands.h"
+#include "parallel/world.h"
 
 namespace {
 
@@ -18,6 +19,8 @@ struct Command {
 };
 
 constexpr std::array kCommands = {
+    Command{"parity", "compare modules with golden cases", orrery::cli::run_parity},
+    Command{"forward", "run a module on tensors from a file", orrery::cli::run_forward},
     Command{"version", "print the version and what the program was built with", orrery::cli::run_version},
 };
 
@@ -50,8 +53,9 @@ int main(int argc, char** argv) {
   const c10::InferenceMode inference;
   try {
     return static_cast<int>(run({argv + 1, argv + argc}));
-  } catch (const orrery::Error& error) {
-    std::cerr << "orrery: " << error.what() << "\n";
-    return static_cast<int>(error.code());
+  } catch (...) {
+    const orrery::Ending ending = orrery::ending_of(std::current_exception());
+    std::cerr << "orrery: " << ending.message << "\n";
+    return static_cast<int>(ending.code);
   }
 }
