@@ -3,6 +3,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "autograd/tape.h"
+#include "ops/numeric.h"
 
 namespace orrery {
 namespace {
@@ -36,12 +37,11 @@ std::vector<Recording::Seed> seeds_of(const Case& c, const NamedVariables& outpu
 
 }  // namespace
 
-NamedVariables input_variables(const Case& c, at::Device device) {
-  for (const auto& [name, unused] : c.tangents)
-    require(c.has_input(name), "tangents.", name, ": the file has no inputs.", name);
+NamedVariables input_variables(const Case& c, at::Device device, std::initializer_list<const char*> names) {
   NamedVariables variables;
-  for (const auto& [name, unused] : c.inputs) {
-    const at::Tensor value = c.input(name, device);
+  for (const std::string name : names) {
+    at::Tensor value = c.input(name, device);
+    if (!value.is_floating_point()) value = value.to(acc_type(c.dtype));
     Variable variable(value, wants_gradient(c, "input_grads." + name, value));
     if (const auto tangent = c.tangents.find(name); tangent != c.tangents.end()) {
       require(tangent->second.sizes() == value.sizes(), "tangents.", name, ": shape ",
@@ -50,15 +50,8 @@ NamedVariables input_variables(const Case& c, at::Device device) {
     }
     variables.emplace(name, variable);
   }
-  return variables;
-}
-
-NamedVariables weight_variables(const Case& c, at::Device device) {
-  NamedVariables variables;
-  for (const auto& [key, unused] : c.weights) {
-    const at::Tensor value = c.weight(key, device);
-    variables.emplace(key, Variable(value, wants_gradient(c, "grads." + key, value)));
-  }
+  for (const auto& [name, unused] : c.tangents)
+    require(variables.count(name) > 0, "tangents.", name, ": the module is not differentiated by ", name);
   return variables;
 }
 

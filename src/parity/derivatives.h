@@ -11,10 +11,10 @@ namespace orrery {
 
 using NamedVariables = std::map<std::string, Variable>;
 
-// Every input of the case (dtypes as Case::input), with its tangent, wanting a gradient if one is asked for.
-NamedVariables input_variables(const Case& c, at::Device device);
-// Every weight of the case (dtypes as Case::weight), wanting a gradient if one is asked for.
-NamedVariables weight_variables(const Case& c, at::Device device);
+// These inputs of the case (dtypes as Case::input; integers become floats), with their tangents, wanting a
+// gradient if the case asks for one. They are all that is differentiated: Error if the file lacks one or has
+// a tangent of another.
+NamedVariables input_variables(const Case& c, at::Device device, std::initializer_list<const char*> names);
 
 // Gives a module that was built without storage the case's weights: every parameter and buffer from the file.
 // Weights of the file that the module lacks are left alone. Error: missing, misshapen. Returns its parameters

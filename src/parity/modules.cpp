@@ -1,5 +1,6 @@
 // The table of modules. An explicit list: objects that registered themselves would be dropped from a static
 // library.
+#include "parity/dit.h"
 #include "parity/ops.h"
 #include "parity/registry.h"
 
@@ -7,6 +8,10 @@ namespace orrery {
 
 std::span<const CaseModule> case_modules() {
   static constexpr CaseModule modules[] = {
+      {"dit", run_dit},
+      {"op_rope", run_op_rope},
+      {"op_patchify", run_op_patchify},
+      {"op_timestep_embed", run_op_timestep_embed},
       {"op_adaln", run_op_adaln},
       {"op_gated_add", run_op_gated_add},
       {"op_rms_norm", run_op_rms_norm},

@@ -31,10 +31,8 @@ TEST_P(GoldenCases, of_the_shared_collection_pass) {
   run_all(test::shared_parity());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenCases,
-                         testing::Values("dit_op_adaln", "dit_op_gated_add", "dit_op_rms_norm",
-                                         "dit_op_attention", "distill_attention_jvp"),
-                         [](const auto& family) { return family.param; });
+INSTANTIATE_TEST_SUITE_P(Families, GoldenCases, testing::Values("dit_", "distill_attention_jvp_"),
+                         [](const auto& family) { return family.param.substr(0, family.param.size() - 1); });
 
 }  // namespace
 }  // namespace orrery
