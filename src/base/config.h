@@ -17,9 +17,9 @@ enum class Dtype { float32, bfloat16, float64 };
 enum class Device { cpu, cuda };
 enum class DataKind { video_folder };  // DIR/videos/*.mp4 with DIR/metas/*.txt
 enum class Resize { stretch, pad };    // direct to height x width; or keep aspect and pad by reflection
-enum class LrSchedule { constant, linear, lambda_linear };
+enum class LrSchedule { constant, linear, cosine, lambda_linear, lambda_cosine };
 enum class NonFinite { stop, skip, zero };  // what to do with a gradient that has NaN or Inf
-enum class Ema { none, constant, power };
+enum class Ema { none, constant, power, flow_grpo };
 enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 entries, or from u directly
 enum class TimeLaw { logit_normal, uniform, waver };
 enum class TokenizerKind { linear };
@@ -113,13 +113,13 @@ struct OptimConfig {
       NonFinite::stop;  // gradient with NaN or Inf: end the run, skip the step, or zero these entries
   LrSchedule schedule = LrSchedule::lambda_linear;  // factor on train.lr by step
   int64_t warmup = 100;                             // steps of linear rise
-  int64_t cycle = 400000;                           // lambda_linear: step at which min_factor is reached
-  double start_factor = 1e-6;                       // lambda_linear: factor at step 0
-  double max_factor = 0.99;                         // lambda_linear: factor after warm-up
-  double min_factor = 0.4;                          // factor at the end (linear: at train.steps)
+  int64_t cycle = 400000;                           // lambda_*: step at which min_factor is reached
+  double start_factor = 1e-6;                       // lambda_*: factor at step 0
+  double max_factor = 0.99;                         // lambda_*: factor after warm-up
+  double min_factor = 0.4;                          // factor at the end (linear, cosine: at train.steps)
   Ema ema = Ema::power;                             // law of the averaged weights
   double ema_rate = 0.1;                            // power: relative width s of the average
-  double ema_decay = 0.9999;                        // constant: weight of the old average
+  double ema_decay = 0.9999;  // constant: weight of the old average; flow_grpo: its limit
   bool operator==(const OptimConfig&) const = default;
 };
 
