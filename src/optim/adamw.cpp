@@ -1,0 +1,150 @@
+#include "optim/adamw.h"
+
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+
+namespace orrery {
+namespace {
+
+// '*' matches any text, everything else itself.
+bool matches(std::string_view pattern, std::string_view name) {
+  if (pattern.empty()) return name.empty();
+  if (pattern[0] != '*')
+    return !name.empty() && pattern[0] == name[0] && matches(pattern.substr(1), name.substr(1));
+  for (size_t skip = 0; skip <= name.size(); ++skip)
+    if (matches(pattern.substr(1), name.substr(skip))) return true;
+  return false;
+}
+
+void check(const AdamWConfig& c) {
+  require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1, "AdamW: betas ", c.beta1, ", ", c.beta2,
+          ", wanted numbers in [0, 1)");
+  require(c.eps >= 0 && std::isfinite(c.eps), "AdamW: eps ", c.eps, ", wanted a number >= 0");
+  require(c.weight_decay >= 0 && std::isfinite(c.weight_decay), "AdamW: weight decay ", c.weight_decay,
+          ", wanted a number >= 0");
+}
+
+void check_weight(const NamedTensor& weight, const at::Tensor& first) {
+  const at::Tensor& w = weight.tensor;
+  require(w.defined(), "AdamW: ", weight.name, " has no storage");
+  const at::ScalarType dtype = w.scalar_type();
+  require(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kDouble, "AdamW: ", weight.name,
+          " is ", dtype, ", wanted float32, bfloat16 or float64");
+  require(w.is_contiguous(), "AdamW: ", weight.name, " is not contiguous");
+  require(w.device() == first.device(), "AdamW: ", weight.name, " is on ", w.device(),
+          ", the first weight on ", first.device());
+}
+
+bool has_decay(const AdamWConfig& config, const std::string& name) {
+  return std::none_of(config.no_decay.begin(), config.no_decay.end(),
+                      [&](const std::string& pattern) { return matches(pattern, name); });
+}
+
+}  // namespace
+
+// One call of the fused kernel: tensors of one dtype and one weight decay. On the CPU a call per weight, so
+// that a bfloat16 gradient needs a float32 copy of one weight only.
+struct AdamW::Batch {
+  std::vector<at::Tensor> weights, grads, exp_avg, exp_avg_sq, steps;  // weights: masters where they exist
+  std::vector<Slot*> rounded;  // weights to refresh from their masters
+  double decay = 0;
+  int64_t numel = 0;
+};
+
+AdamWConfig adamw_config(const OptimConfig& config) {
+  return {.master_weights = config.master_weights,
+          .beta1 = config.beta1,
+          .beta2 = config.beta2,
+          .eps = config.eps,
+          .weight_decay = config.weight_decay,
+          .no_decay = {}};
+}
+
+AdamW::AdamW(const AdamWConfig& config, std::vector<NamedTensor> weights)
+    : config_(config), weights_(std::move(weights)) {
+  check(config_);
+  std::set<std::string> names;
+  for (const NamedTensor& weight : weights_) {
+    require(names.insert(weight.name).second, "AdamW: two weights are called ", weight.name);
+    check_weight(weight, weights_[0].tensor);
+    Slot slot;
+    slot.weight = weight.tensor;
+    const bool master = config_.master_weights && weight.tensor.scalar_type() == at::kBFloat16;
+    if (master) slot.master = weight.tensor.to(at::kFloat);
+    const at::Tensor& updated = master ? slot.master : slot.weight;
+    slot.exp_avg = at::zeros_like(updated);
+    slot.exp_avg_sq = at::zeros_like(updated);
+    slot.step = at::zeros({}, updated.options().dtype(at::kFloat));
+    slot.decay = has_decay(config_, weight.name) ? config_.weight_decay : 0;
+    slots_.push_back(std::move(slot));
+  }
+  for (const std::string& pattern : config_.no_decay)
+    require(std::any_of(weights_.begin(), weights_.end(),
+                        [&](const auto& w) { return matches(pattern, w.name); }),
+            "AdamW: no_decay: no weight is called ", pattern);
+}
+
+void AdamW::update(const Batch& batch, double lr) {
+  at::_fused_adamw_(batch.weights, batch.grads, batch.exp_avg, batch.exp_avg_sq, {}, batch.steps, lr,
+                    config_.beta1, config_.beta2, batch.decay, config_.eps, /*amsgrad=*/false,
+                    /*maximize=*/false);
+  for (Slot* slot : batch.rounded) slot->weight.copy_(slot->master);
+}
+
+void AdamW::step(const std::vector<at::Tensor>& grads, double lr) {
+  require(grads.size() == slots_.size(), "AdamW: ", grads.size(), " gradients for ", slots_.size(),
+          " weights");
+  require(std::isfinite(lr) && lr >= 0, "AdamW: learning rate ", lr, ", wanted a number >= 0");
+  for (size_t i = 0; i < slots_.size(); ++i)
+    require(!grads[i].defined() || grads[i].sizes() == slots_[i].weight.sizes(), "AdamW: ", weights_[i].name,
+            " is ", slots_[i].weight.sizes(), ", its gradient ",
+            grads[i].defined() ? grads[i].sizes() : at::IntArrayRef{});
+  constexpr int64_t kBatch = int64_t{1} << 26;  // elements; bounds the float32 copies of gradients on the GPU
+  Batch batch;
+  const auto flush = [&] {
+    if (!batch.weights.empty()) update(batch, lr);
+    batch = {};
+  };
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (!grads[i].defined()) continue;
+    Slot& slot = slots_[i];
+    const at::Tensor& weight = slot.master.defined() ? slot.master : slot.weight;
+    const bool joins = !batch.weights.empty() && weight.is_cuda() && batch.decay == slot.decay &&
+                       batch.weights[0].scalar_type() == weight.scalar_type() && batch.numel < kBatch;
+    if (!joins) flush();
+    batch.weights.push_back(weight);
+    batch.grads.push_back(grads[i].to(weight.scalar_type()).contiguous());
+    batch.exp_avg.push_back(slot.exp_avg);
+    batch.exp_avg_sq.push_back(slot.exp_avg_sq);
+    batch.steps.push_back(slot.step.add_(1));
+    if (slot.master.defined()) batch.rounded.push_back(&slot);
+    batch.decay = slot.decay;
+    batch.numel += weight.numel();
+  }
+  flush();
+}
+
+std::vector<NamedTensor> AdamW::state() const {
+  std::vector<NamedTensor> out;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const std::string& name = weights_[i].name;
+    out.push_back({"exp_avg." + name, slots_[i].exp_avg});
+    out.push_back({"exp_avg_sq." + name, slots_[i].exp_avg_sq});
+    out.push_back({"step." + name, slots_[i].step});
+    if (slots_[i].master.defined()) out.push_back({"master." + name, slots_[i].master});
+  }
+  return out;
+}
+
+void AdamW::masters_from_weights() {
+  for (Slot& slot : slots_)
+    if (slot.master.defined()) slot.master.copy_(slot.weight);
+}
+
+}  // namespace orrery
