@@ -47,8 +47,8 @@ std::string_view name_of(Kind kind) {
   return names[static_cast<int>(kind)];
 }
 
-std::unique_ptr<Comm> single_rank_comm(c10::DeviceType device) {
-  return std::make_unique<SingleComm>(device, "single");
+std::unique_ptr<Comm> single_rank_comm(std::string name, c10::DeviceType device) {
+  return std::make_unique<SingleComm>(device, std::move(name));
 }
 
 void Work::wait() {

@@ -105,6 +105,6 @@ class Comm {
 };
 
 // A group of one: every collective copies input to output.
-std::unique_ptr<Comm> single_rank_comm(c10::DeviceType device = c10::DeviceType::CPU);
+std::unique_ptr<Comm> single_rank_comm(std::string name, c10::DeviceType device = c10::DeviceType::CPU);
 
 }  // namespace orrery

@@ -6,13 +6,14 @@ namespace orrery {
 namespace {
 
 struct MpiPending final : Work::Pending {
-  MpiPending(std::shared_ptr<MpiEngine> engine, MpiEngine::Queue* queue, std::shared_ptr<Operation> operation)
-      : engine(std::move(engine)), queue(queue), operation(std::move(operation)) {}
-  void wait() override { engine->wait(operation, queue); }
+  MpiPending(std::shared_ptr<MpiEngine> engine, std::shared_ptr<MpiEngine::Queue> queue,
+             std::shared_ptr<Operation> operation)
+      : engine(std::move(engine)), queue(std::move(queue)), operation(std::move(operation)) {}
+  void wait() override { engine->wait(*operation, *queue); }
   bool ready() override { return engine->ready(*operation); }
 
   std::shared_ptr<MpiEngine> engine;
-  MpiEngine::Queue* queue;
+  std::shared_ptr<MpiEngine::Queue> queue;
   std::shared_ptr<Operation> operation;
 };
 
@@ -24,12 +25,12 @@ MpiComm::MpiComm(std::shared_ptr<MpiEngine> engine, CommGroup group)
 }
 
 Work MpiComm::start(Collective call) {
-  auto operation = engine_->start(queue_, std::move(call));
+  auto operation = engine_->start(*queue_, std::move(call));
   return Work(std::make_unique<MpiPending>(engine_, queue_, std::move(operation)));
 }
 
 std::unique_ptr<Comm> MpiComm::split(int64_t colour, int64_t key, std::string name) {
-  if (size() == 1) return single_rank_comm();
+  if (size() == 1) return single_rank_comm(std::move(name));
   // A number above those in use on any rank here; ranks of different colours may share it, they share no
   // other group.
   at::Tensor mine = at::empty({3}, at::kLong), all = at::empty({size(), 3}, at::kLong);
@@ -50,6 +51,7 @@ std::unique_ptr<Comm> MpiComm::split(int64_t colour, int64_t key, std::string na
     if (r == rank()) group.rank = group.size();
     group.members.push_back(group_.members[r]);
   }
+  if (group.size() == 1) return single_rank_comm(std::move(group.name));
   return std::make_unique<MpiComm>(engine_, std::move(group));
 }
 

@@ -17,7 +17,7 @@ class MpiComm final : public Comm {
  private:
   std::shared_ptr<MpiEngine> engine_;
   CommGroup group_;
-  MpiEngine::Queue* queue_;
+  std::shared_ptr<MpiEngine::Queue> queue_;
 };
 
 }  // namespace orrery

@@ -43,6 +43,27 @@ std::string name_ranks(const std::vector<int>& ranks, int size) {
   return out.str();
 }
 
+std::string missing_ranks(const std::vector<int>& members, int this_rank,
+                          const std::map<int, Progress>& known, int64_t number, const std::string& name) {
+  constexpr int kMost = 16;
+  std::string text;
+  int missing = 0;
+  for (const int rank : members) {
+    if (rank == this_rank) continue;
+    const auto found = known.find(rank);
+    std::string why;
+    if (found == known.end())
+      why = "does not answer (stopped, or its host or network is lost)";
+    else if (found->second.issued < number)
+      why = "has not arrived; " + found->second.where;
+    else if (!found->second.call.empty() && found->second.call != name)
+      why = "called " + found->second.call + " instead";
+    if (!why.empty() && missing++ < kMost) text += text_of(text.empty() ? "" : "; ", "rank ", rank, " ", why);
+  }
+  if (missing == 0) return "all ranks arrived (different sizes on the ranks, or a fault of the network?)";
+  return missing <= kMost ? text : text_of(text, "; and ", missing - kMost, " more ranks");
+}
+
 Verdict judge(const std::vector<Failure>& failures, int size) {
   std::map<std::pair<bool, std::string>, std::vector<int>> groups;  // consequences sort after causes
   std::optional<Exit> code;

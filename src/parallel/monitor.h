@@ -30,6 +30,11 @@ struct Failure {
 // "ranks 0, 1 and 3 of 4"
 std::string name_ranks(const std::vector<int>& ranks, int size);
 
+// What keeps a collective of members: for each rank but this one that is not in it, why. Ranks without an
+// answer in known are stopped or lost.
+std::string missing_ranks(const std::vector<int>& members, int this_rank,
+                          const std::map<int, Progress>& known, int64_t number, const std::string& name);
+
 // What is printed when ranks fail, one line a message, causes before their consequences; and the code to end
 // with.
 struct Verdict {

@@ -15,6 +15,7 @@ using std::chrono::milliseconds;
 
 constexpr auto kAnswerTime = milliseconds(5000);  // a rank that says nothing for so long is stopped or lost
 constexpr size_t kHistory = 64;
+constexpr int kContexts = 1000;  // communicators that may share a rank; MPI promises tags up to 32767
 
 double seconds(Clock::duration d) {
   return std::chrono::duration<double>(d).count();
@@ -40,10 +41,13 @@ class PatientTimer {
   double waited_s_ = 0;
 };
 
+// Context, then a hash of name and number in the bits that this MPI's tags have left: ranks that call
+// different collectives never take each other's messages, and the time-out names what each called.
 int tag_of(const CommGroup& group, const Operation& operation) {
-  // The kind and a few bits of the number: different collectives never take each other's messages.
-  return group.context << 8 | static_cast<int>(operation.call.kind) << 4 |
-         static_cast<int>(operation.number & 15);
+  uint32_t hash = 2166136261u ^ static_cast<uint32_t>(operation.number);  // FNV-1a
+  for (const char c : operation.name) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619u;
+  const uint32_t room = static_cast<uint32_t>(mpi::max_tag()) / kContexts;
+  return group.context * static_cast<int>(room) + static_cast<int>(hash % room);
 }
 
 }  // namespace
@@ -85,28 +89,30 @@ void MpiEngine::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-MpiEngine::Queue* MpiEngine::add_group(CommGroup group) {
-  require(group.context <= mpi::max_tag() >> 8, "too many communicators: ", group.context,
-          " (this MPI's tags allow ", mpi::max_tag() >> 8, ")");
+std::shared_ptr<MpiEngine::Queue> MpiEngine::add_group(CommGroup group) {
+  require(group.context < kContexts, "communicator ", group.name, ": more than ", kContexts, " on one rank");
   const std::lock_guard lock(mutex_);
   next_context_ = std::max(next_context_, group.context + 1);
-  return queues_.emplace_back(new Queue{.group = std::move(group)}).get();
+  std::erase_if(queues_, [](const auto& queue) {
+    return queue.use_count() == 1 && queue->operations.empty() && !queue->broken;
+  });
+  return queues_.emplace_back(new Queue{.group = std::move(group)});
 }
 
-std::shared_ptr<Operation> MpiEngine::start(Queue* queue, Collective call) {
+std::shared_ptr<Operation> MpiEngine::start(Queue& queue, Collective call) {
   auto operation = std::make_shared<Operation>();
   operation->name = text_of(name_of(call.kind), " '", call.label, "'");
   operation->call = std::move(call);
   operation->step = step_;
-  operation->stages = stages_of(operation->call, queue->group, options_.round_bytes);
+  operation->stages = stages_of(operation->call, queue.group, options_.round_bytes);
   {
     const std::lock_guard lock(mutex_);
-    require(!stop_, operation->name, " of ", queue->group.name, ": called after the World ended");
-    if (queue->broken) std::rethrow_exception(queue->broken);
-    operation->number = queue->next_number++;
-    queue->operations.push_back(operation);
-    queue->history.push_back({operation->name, operation->number, operation->step, Clock::now()});
-    if (queue->history.size() > kHistory) queue->history.pop_front();
+    require(!stop_, operation->name, " of ", queue.group.name, ": called after the World ended");
+    if (queue.broken) std::rethrow_exception(queue.broken);
+    operation->number = queue.next_number++;
+    queue.operations.push_back(operation);
+    queue.history.push_back({operation->name, operation->number, operation->step, Clock::now()});
+    if (queue.history.size() > kHistory) queue.history.pop_front();
   }
   wake_.notify_one();
   return operation;
@@ -117,17 +123,17 @@ bool MpiEngine::ready(const Operation& operation) {
   return operation.finished;
 }
 
-void MpiEngine::wait(const std::shared_ptr<Operation>& operation, Queue* queue) {
+void MpiEngine::wait(const Operation& operation, const Queue& queue) {
   PatientTimer timer;
   std::unique_lock lock(mutex_);
-  if (!timer.wait(done_, lock, timeout_s_, [&] { return operation->finished; })) {
-    const auto stuck = queue->operations.front();
+  if (!timer.wait(done_, lock, timeout_s_, [&] { return operation.finished; })) {
+    const auto stuck = queue.operations.front();
     lock.unlock();
-    const std::string text = explain(*queue, *stuck, timer.waited_s());
+    const std::string text = explain(queue, *stuck, timer.waited_s());
     lock.lock();
-    if (!operation->finished) throw Error(text, Exit::peer_lost);
+    if (!operation.finished) throw Error(text, Exit::peer_lost);
   }
-  if (operation->error) std::rethrow_exception(operation->error);
+  if (operation.error) std::rethrow_exception(operation.error);
 }
 
 void MpiEngine::wait_until_idle() {
@@ -145,53 +151,39 @@ void MpiEngine::wait_until_idle() {
 }
 
 std::string MpiEngine::explain(const Queue& queue, const Operation& stuck, double waited_s) {
-  const auto ticket = std::make_shared<std::atomic<int64_t>>(-1);
-  const auto answers = [&] {
-    auto result = std::make_shared<std::promise<std::map<int, Progress>>>();
-    auto future = result->get_future();
-    const bool ran =
-        run_on_thread([this, ticket, result] { result->set_value(monitor_.answers(*ticket)); }, kAnswerTime);
-    return ran ? future.get() : std::map<int, Progress>{};
-  };
   const auto& members = queue.group.members;
-  const auto ask = [this, ticket, members, context = queue.group.context, number = stuck.number] {
-    *ticket = monitor_.ask(members, context, number);
-  };
+  const auto known = ask_members(queue.group, stuck.number);
   std::ostringstream out;
   out.precision(3);
   out << stuck.name << " (number " << stuck.number << " of communicator " << queue.group.name << ", "
       << members.size() << " ranks) of step " << stuck.step << " did not finish within " << waited_s
       << " s: ";
-  if (!run_on_thread(ask, kAnswerTime)) {
+  if (!known)
     out << "the MPI library of this rank does not return";
-    return out.str();
-  }
-  std::map<int, Progress> known;
+  else
+    out << missing_ranks(members, layout_.rank, *known, stuck.number, stuck.name);
+  return out.str();
+}
+
+// Nothing if this rank's own engine does not come round to asking.
+std::optional<std::map<int, Progress>> MpiEngine::ask_members(const CommGroup& group, int64_t number) {
+  using Answers = std::map<int, Progress>;
+  const auto ticket = std::make_shared<std::atomic<int64_t>>(-1);
+  const auto ask = [this, ticket, group, number] {
+    *ticket = monitor_.ask(group.members, group.context, number);
+  };
+  if (!run_on_thread(ask, kAnswerTime)) return std::nullopt;
+  Answers known;
   const auto start = Clock::now();
   do {
     std::this_thread::sleep_for(milliseconds(20));
-    known = answers();
-  } while (known.size() + 1 < members.size() && Clock::now() - start < kAnswerTime);
-
-  std::string separator;
-  for (const int rank : members) {
-    if (rank == layout_.rank) continue;
-    const auto found = known.find(rank);
-    std::string what;
-    if (found == known.end())
-      what = "does not answer (stopped, or its host or network is lost)";
-    else if (found->second.issued < stuck.number)
-      what = "has not arrived; " + found->second.where;
-    else if (found->second.call != stuck.name)
-      what = "called " + found->second.call + " instead";
-    else
-      continue;
-    out << separator << "rank " << rank << " " << what;
-    separator = "; ";
-  }
-  if (separator.empty())
-    out << "all ranks arrived (different sizes on the ranks, or a fault of the network?)";
-  return out.str();
+    const auto result = std::make_shared<std::promise<Answers>>();
+    auto future = result->get_future();
+    if (!run_on_thread([this, ticket, result] { result->set_value(monitor_.answers(*ticket)); }, kAnswerTime))
+      return std::nullopt;
+    known = future.get();
+  } while (static_cast<int>(known.size()) + 1 < group.size() && Clock::now() - start < kAnswerTime);
+  return known;
 }
 
 // Runs on the engine's thread, for another rank or for explain().
@@ -244,8 +236,8 @@ void MpiEngine::run() {
 }
 
 void MpiEngine::loop() {
-  constexpr auto kSpin = milliseconds(1), kLetters = milliseconds(1);
-  auto last_move = Clock::now(), last_letters = Clock::now();
+  constexpr auto kSpin = milliseconds(1), kLetters = milliseconds(1), kIdleNap = milliseconds(20);
+  auto last_move = Clock::now(), last_letters = last_move;
   while (true) {
     std::deque<std::function<void()>> tasks;
     bool idle = false;
@@ -258,80 +250,84 @@ void MpiEngine::loop() {
     }
     for (const auto& task : tasks) task();
     const auto now = Clock::now();
-    if (idle || now - last_letters > kLetters) monitor_.poll(), last_letters = now;
-    if (advance_all()) last_move = now;
+    if (idle || now - last_letters > kLetters) {
+      monitor_.poll();
+      last_letters = now;
+    }
+    if (advance_all() || idle) last_move = now;
     if (!idle && now - last_move < kSpin) {
       sched_yield();
       continue;
     }
+    // The longer peers are away, the longer the nap: a late one is noticed after 1 % of its delay, at most 5
+    // ms.
+    const auto away = std::chrono::duration_cast<milliseconds>((now - last_move) / 100);
     std::unique_lock lock(mutex_);
     if (stop_ || !tasks_.empty()) continue;
-    const auto nap = idle ? milliseconds(20)
-                          : std::clamp(std::chrono::duration_cast<milliseconds>((now - last_move) / 100),
-                                       milliseconds(1), milliseconds(5));
-    wake_.wait_for(lock, nap);
-    if (idle) last_move = Clock::now();
+    wake_.wait_for(lock, idle ? kIdleNap : std::clamp(away, milliseconds(1), milliseconds(5)));
   }
 }
 
 bool MpiEngine::advance_all() {
-  std::vector<std::pair<Queue*, std::shared_ptr<Operation>>> heads;
+  std::vector<std::pair<std::shared_ptr<Queue>, std::shared_ptr<Operation>>> heads;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& queue : queues_)
-      if (!queue->operations.empty() && !queue->broken)
-        heads.emplace_back(queue.get(), queue->operations.front());
+      if (!queue->operations.empty()) heads.emplace_back(queue, queue->operations.front());
   }
   bool any = false;
   for (auto& [queue, operation] : heads) {
-    bool moved = false;
-    advance(*operation, *queue, moved);
-    any = any || moved;
-    if (!operation->stages.empty() && !operation->error) continue;
-    const std::lock_guard lock(mutex_);
-    operation->finished = true;
-    for (auto& record : queue->history)
-      if (record.number == operation->number) record.finished = true;
-    if (operation->error) {
-      queue->broken = operation->error;
-      for (auto& waiting : queue->operations) {
-        waiting->error = operation->error;
-        waiting->finished = true;
-      }
-      queue->failed.assign(queue->operations.begin(), queue->operations.end());
-      queue->operations.clear();
-    } else {
-      operation->call.out.reset();
-      operation->call.in.reset();
-      queue->operations.pop_front();
-    }
-    done_.notify_all();
+    any = advance(*operation, queue->group) || any;
+    if (operation->stages.empty() || operation->error) retire(*queue, *operation);
   }
   return any;
 }
 
-void MpiEngine::advance(Operation& operation, const Queue& queue, bool& moved) {
+void MpiEngine::retire(Queue& queue, Operation& operation) {
+  const std::lock_guard lock(mutex_);
+  for (auto& record : queue.history)
+    if (record.number == operation.number) record.finished = true;
+  if (operation.error) {
+    queue.broken = operation.error;
+    for (auto& waiting : queue.operations) {
+      waiting->error = operation.error;
+      waiting->finished = true;
+    }
+    queue.failed.assign(queue.operations.begin(), queue.operations.end());
+    queue.operations.clear();
+  } else {
+    operation.call.out.reset();
+    operation.call.in.reset();
+    operation.finished = true;
+    queue.operations.pop_front();
+  }
+  done_.notify_all();
+}
+
+// Whether anything happened.
+bool MpiEngine::advance(Operation& operation, const CommGroup& group) {
+  bool moved = false;
   try {
     while (!operation.stages.empty()) {
       Stage& stage = operation.stages.front();
       if (!operation.exchange) {
-        operation.exchange.emplace(tag_of(queue.group, operation), options_.max_message_bytes);
+        operation.exchange.emplace(tag_of(group, operation), options_.max_message_bytes);
         stage.post(*operation.exchange);
         moved = true;
       }
-      if (!operation.exchange->done()) return;
+      if (!operation.exchange->done()) return moved;
       moved = true;
       if (stage.then) stage.then();
       operation.exchange.reset();
       operation.stages.pop_front();
     }
   } catch (const Error& e) {
-    operation.error = std::make_exception_ptr(
-        Error(text_of(operation.name, " of ", queue.group.name, ", step ", operation.step, ": ", e.what()),
-              e.code()));
+    operation.error = std::make_exception_ptr(Error(
+        text_of(operation.name, " of ", group.name, ", step ", operation.step, ": ", e.what()), e.code()));
   } catch (const std::exception& e) {
     operation.error = std::make_exception_ptr(Error(text_of(operation.name, ": ", e.what()), Exit::failure));
   }
+  return moved;
 }
 
 void MpiEngine::fail_all(Exit code, const std::string& message) noexcept {

@@ -28,7 +28,7 @@ struct Operation {
   std::string name;              // "all_reduce 'gradients 0'"
   std::deque<Stage> stages = {};
   std::optional<mpi::Exchange> exchange = {};
-  bool finished = false;  // with error, if that is set; under the engine's mutex
+  bool finished = false;  // under the engine's mutex, and then error too
   std::exception_ptr error = {};
 };
 
@@ -40,10 +40,10 @@ class MpiEngine {
   ~MpiEngine();
   void stop();  // ends the thread, whatever is under way; later calls are errors
 
-  Queue* add_group(CommGroup group);
+  std::shared_ptr<Queue> add_group(CommGroup group);
   int next_context() const { return next_context_; }  // greater than all in use on this rank
-  std::shared_ptr<Operation> start(Queue* queue, Collective call);
-  void wait(const std::shared_ptr<Operation>& operation, Queue* queue);
+  std::shared_ptr<Operation> start(Queue& queue, Collective call);
+  void wait(const Operation& operation, const Queue& queue);
   bool ready(const Operation& operation);
   void wait_until_idle();  // all queues empty, same time-out
 
@@ -58,9 +58,11 @@ class MpiEngine {
   void run();
   void loop();
   bool advance_all();
-  void advance(Operation& operation, const Queue& queue, bool& moved);
+  bool advance(Operation& operation, const CommGroup& group);
+  void retire(Queue& queue, Operation& operation);
   Progress progress_of(int context, int64_t number);
   std::string explain(const Queue& queue, const Operation& stuck, double waited_s);
+  std::optional<std::map<int, Progress>> ask_members(const CommGroup& group, int64_t number);
   bool run_on_thread(std::function<void()> task, std::chrono::milliseconds limit);
   [[noreturn]] void end_alone(Exit code, const std::string& message) noexcept;
 
@@ -73,7 +75,7 @@ class MpiEngine {
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::deque<std::unique_ptr<Queue>> queues_;
+  std::vector<std::shared_ptr<Queue>> queues_;
   std::deque<std::function<void()>> tasks_;
   bool stop_ = false;
   Monitor monitor_;

@@ -61,7 +61,7 @@ World::World(WorldOptions options) : exceptions_(std::uncaught_exceptions()) {
       for (int r = 0; r < size(); ++r) all.members.push_back(r);
       comm_ = std::make_unique<MpiComm>(engine_, std::move(all));
     } else {
-      comm_ = single_rank_comm();
+      comm_ = single_rank_comm("world");
     }
   } catch (...) {
     live_world = nullptr;
