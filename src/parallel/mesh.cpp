@@ -1,0 +1,87 @@
+#include "parallel/mesh.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace orrery {
+namespace {
+
+constexpr const char* kAxisNames[] = {"replicate", "shard", "context"};
+
+std::array<int, 3> coordinates_at(const MeshShape& shape, int place) {
+  return {place / (shape.context * shape.shard), place / shape.context % shape.shard, place % shape.context};
+}
+
+std::string name_of_axes(unsigned axes) {
+  std::string name;
+  for (unsigned a = 0; a < 3; ++a)
+    if (axes >> a & 1) name += text_of(name.empty() ? "" : "-", kAxisNames[a]);
+  return name;
+}
+
+std::vector<int> nodes_of(const World& world) {
+  std::vector<int> nodes;
+  for (int r = 0; r < world.size(); ++r) nodes.push_back(world.node_of(r));
+  return nodes;
+}
+
+}  // namespace
+
+MeshShape resolve_mesh(MeshShape shape, int num_ranks) {
+  int* const sizes[] = {&shape.replicate, &shape.shard, &shape.context};
+  int64_t known = 1;
+  int* open = nullptr;
+  for (int a = 0; a < 3; ++a) {
+    require(*sizes[a] >= 0 && *sizes[a] <= num_ranks, "parallel.", kAxisNames[a], " = ", *sizes[a], " with ",
+            num_ranks, num_ranks == 1 ? " rank" : " ranks", " (wanted: 1 to ", num_ranks,
+            ", or 0 for what the others leave)");
+    if (*sizes[a] != 0) {
+      known *= *sizes[a];
+      continue;
+    }
+    require(!open, "more than one of parallel.replicate, parallel.shard and parallel.context is 0");
+    open = sizes[a];
+  }
+  if (open && known <= num_ranks && num_ranks % known == 0) *open = static_cast<int>(num_ranks / known);
+  require(open ? *open != 0 : known == num_ranks, "parallel.replicate x shard x context = ", shape.replicate,
+          " x ", shape.shard, " x ", shape.context, " does not make ", num_ranks,
+          num_ranks == 1 ? " rank" : " ranks", " (is the program started with the right number of ranks?)");
+  return shape;
+}
+
+std::vector<int> mesh_order(const std::vector<int>& node_of) {
+  std::vector<int> order(node_of.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return node_of[a] < node_of[b]; });
+  return order;
+}
+
+Mesh::Mesh(World& world, MeshShape shape) : Mesh(world.comm(), nodes_of(world), shape) {}
+
+Mesh::Mesh(Comm& all, const std::vector<int>& node_of, MeshShape shape)
+    : shape_(resolve_mesh(shape, all.size())) {
+  require(static_cast<int>(node_of.size()) == all.size(), "mesh: ", node_of.size(), " node numbers for ",
+          all.size(), " ranks");
+  const auto order = mesh_order(node_of);
+  const int place = static_cast<int>(std::find(order.begin(), order.end(), all.rank()) - order.begin());
+  coordinates_ = coordinates_at(shape_, place);
+  for (int i = 0; i < shape_.size(); ++i)
+    if (node_of[order[i]] != node_of[order[i / shape_.context * shape_.context]])
+      context_inside_node_ = false;
+  for (unsigned axes = 1; axes < comms_.size(); ++axes) {
+    int colour = 0;  // the place of the group's first rank: coordinates along its axes set to zero
+    const int strides[] = {shape_.shard * shape_.context, shape_.context, 1};
+    for (unsigned a = 0; a < 3; ++a)
+      if (!(axes >> a & 1)) colour += coordinates_[a] * strides[a];
+    comms_[axes] = all.split(colour, place, name_of_axes(axes));
+  }
+}
+
+Comm& Mesh::along(std::initializer_list<Axis> axes) const {
+  unsigned bits = 0;
+  for (const Axis axis : axes) bits |= 1u << static_cast<unsigned>(axis);
+  require(bits != 0, "mesh: no axis given");
+  return *comms_[bits];
+}
+
+}  // namespace orrery
