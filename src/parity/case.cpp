@@ -116,6 +116,13 @@ at::Tensor Case::input(const std::string& name, at::Device device) const {
   return stored.to(device, stored.is_floating_point() ? c10::promoteTypes(type, dtype) : type);
 }
 
+int64_t count_value(const nlohmann::json& config, const std::string& key) {
+  const auto count = option_value<int64_t>(config, key);
+  require(count >= 1 && count <= int64_t{1} << 20, "config option ", key, " is ", count,
+          ", wanted 1 to 2^20");
+  return count;
+}
+
 std::optional<double> tolerance_of(const Case& c, const std::string& name) {
   std::optional<double> best;
   size_t length = 0;

@@ -22,6 +22,29 @@ struct IntTolerance {
   double max_fraction = 0;  // no larger part of the elements may differ at all
 };
 
+// An option of a configuration. Error, naming the option: absent, of another type, not representable.
+template <class T>
+T option_value(const nlohmann::json& config, const std::string& key) {
+  require(config.contains(key), "config has no option ", key);
+  const nlohmann::json& value = config.at(key);
+  const std::string problem = text_of("config option ", key, " has an unsuitable value: ", value.dump());
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    require(value.is_number_integer(), problem);
+    require(value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>())
+                                       : std::in_range<T>(value.get<int64_t>()),
+            problem);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    require(value.is_number(), problem);
+  }
+  try {
+    return value.get<T>();
+  } catch (const nlohmann::json::exception&) {
+    fail(problem);
+  }
+}
+// A number of things, from 1 to 2^20: products of a few of them do not overflow.
+int64_t count_value(const nlohmann::json& config, const std::string& key);
+
 struct Case {
   std::string name;  // the file's stem
   std::string module, note;
@@ -45,16 +68,11 @@ struct Case {
   bool wants(const std::string& result) const { return expects_all || expected.count(result) > 0; }
   bool expects_all = false;
 
-  // An option of config. Error, naming the option: absent, or of another type.
   template <class T>
   T option(const std::string& key) const {
-    require(config.contains(key), "config has no option ", key);
-    try {
-      return config.at(key).get<T>();
-    } catch (const nlohmann::json::exception&) {
-      fail("config option ", key, " has an unsuitable value: ", config.at(key).dump());
-    }
+    return option_value<T>(config, key);
   }
+  int64_t count_option(const std::string& key) const { return count_value(config, key); }
   template <class T>
   T option_or(const std::string& key, T otherwise) const {
     return config.contains(key) && !config.at(key).is_null() ? option<T>(key) : otherwise;

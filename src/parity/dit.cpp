@@ -23,19 +23,48 @@ const std::map<std::string, nlohmann::json> kFixed{{"pos_emb_cls", "rope3d"},
                                                    {"n_dense_blocks", -1},
                                                    {"extra_image_context_dim", nullptr}};
 
-// The option's value goes to `to`; its name is removed from `left`.
-template <class T>
-void take(const nlohmann::json& options, const std::string& name, T& to, std::set<std::string>& left) {
-  require(options.contains(name), "config has no option ", name);
-  try {
-    to = options.at(name).get<T>();
-  } catch (const nlohmann::json::exception&) {
-    fail("config option ", name, " has an unsuitable value: ", options.at(name).dump());
+// Reads options and knows which of a configuration nobody has read.
+class Options {
+ public:
+  explicit Options(const nlohmann::json& config) : config_(config) {
+    for (const auto& [name, value] : config.items()) {
+      const auto fixed = kFixed.find(name);
+      require(fixed == kFixed.end() || fixed->second == value, "config option ", name, " is ", value.dump(),
+              ", this network has ", fixed == kFixed.end() ? "" : fixed->second.dump());
+      if (fixed == kFixed.end() && kWithoutEffect.count(name) == 0) unread_.insert(name);
+    }
   }
-  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
-    require(options.at(name).is_number_integer() && to > 0, "config option ", name, " is ",
-            options.at(name).dump(), ", wanted a positive integer");
-  left.erase(name);
+  int64_t count(const std::string& key) {
+    unread_.erase(key);
+    return count_value(config_, key);
+  }
+  bool flag(const std::string& key) {
+    unread_.erase(key);
+    return option_value<bool>(config_, key);
+  }
+  double positive(const std::string& key) {
+    unread_.erase(key);
+    const auto value = option_value<double>(config_, key);
+    require(value > 0 && value <= 1e6, "config option ", key, " is ", value, ", wanted above 0, at most 1e6");
+    return value;
+  }
+  void finish() const {
+    require(unread_.empty(), "config option ", unread_.empty() ? "" : *unread_.begin(), " is unknown");
+  }
+
+ private:
+  const nlohmann::json& config_;
+  std::set<std::string> unread_;
+};
+
+// Before any module is built: sizes whose products cannot overflow.
+void check_sizes(const DiTConfig& c) {
+  require(c.patch_spatial <= 64 && c.patch_temporal <= 64, "config: patches of ", c.patch_temporal, " x ",
+          c.patch_spatial, " x ", c.patch_spatial, " are larger than 64");
+  require(c.num_blocks <= 4096, "config: ", c.num_blocks, " blocks, at most 4096 are allowed");
+  require(c.model_channels % c.num_heads == 0, "config: ", c.model_channels,
+          " model_channels do not divide into ", c.num_heads, " heads");
+  require(c.mlp_ratio <= 1000, "config: mlp_ratio ", c.mlp_ratio, " is above 1000");
 }
 
 bool is_image(const Case& c) {
@@ -66,39 +95,33 @@ NamedVariables outputs_of(const Variable& v, const DiTTrace& trace) {
 
 }  // namespace
 
-DiTConfig dit_config(const nlohmann::json& options) {
-  std::set<std::string> left;
-  for (const auto& [name, value] : options.items()) {
-    const auto fixed = kFixed.find(name);
-    require(fixed == kFixed.end() || fixed->second == value, "config option ", name, " is ", value.dump(),
-            ", this network has ", fixed == kFixed.end() ? "" : fixed->second.dump());
-    if (fixed == kFixed.end() && kWithoutEffect.count(name) == 0) left.insert(name);
-  }
+DiTConfig dit_config(const nlohmann::json& config) {
+  Options options(config);
   DiTConfig c;
-  const auto bind = [&](const char* name, auto& to) { take(options, name, to, left); };
-  bind("max_img_h", c.max_img_h);
-  bind("max_img_w", c.max_img_w);
-  bind("max_frames", c.max_frames);
-  bind("in_channels", c.in_channels);
-  bind("out_channels", c.out_channels);
-  bind("patch_spatial", c.patch_spatial);
-  bind("patch_temporal", c.patch_temporal);
-  bind("concat_padding_mask", c.concat_padding_mask);
-  bind("model_channels", c.model_channels);
-  bind("num_blocks", c.num_blocks);
-  bind("num_heads", c.num_heads);
-  bind("mlp_ratio", c.mlp_ratio);
-  bind("crossattn_emb_channels", c.crossattn_emb_channels);
-  bind("use_crossattn_projection", c.use_crossattn_projection);
-  bind("crossattn_proj_in_channels", c.crossattn_proj_in_channels);
-  bind("adaln_lora_dim", c.adaln_lora_dim);
-  bind("rope_h_extrapolation_ratio", c.rope_h_extrapolation_ratio);
-  bind("rope_w_extrapolation_ratio", c.rope_w_extrapolation_ratio);
-  bind("rope_t_extrapolation_ratio", c.rope_t_extrapolation_ratio);
-  bind("rope_enable_fps_modulation", c.rope_enable_fps_modulation);
-  bind("use_wan_fp32_strategy", c.use_wan_fp32_strategy);
-  bind("timestep_scale", c.timestep_scale);
-  require(left.empty(), "config option ", left.empty() ? "" : *left.begin(), " is unknown");
+  c.max_img_h = options.count("max_img_h");
+  c.max_img_w = options.count("max_img_w");
+  c.max_frames = options.count("max_frames");
+  c.in_channels = options.count("in_channels");
+  c.out_channels = options.count("out_channels");
+  c.patch_spatial = options.count("patch_spatial");
+  c.patch_temporal = options.count("patch_temporal");
+  c.concat_padding_mask = options.flag("concat_padding_mask");
+  c.model_channels = options.count("model_channels");
+  c.num_blocks = options.count("num_blocks");
+  c.num_heads = options.count("num_heads");
+  c.mlp_ratio = options.positive("mlp_ratio");
+  c.crossattn_emb_channels = options.count("crossattn_emb_channels");
+  c.use_crossattn_projection = options.flag("use_crossattn_projection");
+  c.crossattn_proj_in_channels = options.count("crossattn_proj_in_channels");
+  c.adaln_lora_dim = options.count("adaln_lora_dim");
+  c.rope_h_extrapolation_ratio = options.positive("rope_h_extrapolation_ratio");
+  c.rope_w_extrapolation_ratio = options.positive("rope_w_extrapolation_ratio");
+  c.rope_t_extrapolation_ratio = options.positive("rope_t_extrapolation_ratio");
+  c.rope_enable_fps_modulation = options.flag("rope_enable_fps_modulation");
+  c.use_wan_fp32_strategy = options.flag("use_wan_fp32_strategy");
+  c.timestep_scale = options.positive("timestep_scale");
+  options.finish();
+  check_sizes(c);
   return c;
 }
 
@@ -121,17 +144,19 @@ NamedTensors run_dit(const Case& c, at::Device device) {
 }
 
 NamedTensors run_op_rope(const Case& c, at::Device device) {
-  const RopeConfig config = {.head_dim = c.option<int64_t>("head_dim"),
+  const NamedVariables in = input_variables(c, device, {"x"});
+  const int64_t T = c.count_option("T"), H = c.count_option("H"), W = c.count_option("W");
+  require(in.at("x").dim() == 4 && in.at("x").size(1) == T * H * W, "inputs.x: shape ",
+          at::IntArrayRef(in.at("x").shape()), ", wanted [B,", T * H * W, ",n,d] (config T, H, W)");
+  const RopeConfig config = {.head_dim = c.count_option("head_dim"),
                              .ratio_t = c.option<double>("t_extrapolation_ratio"),
                              .ratio_h = c.option<double>("h_extrapolation_ratio"),
                              .ratio_w = c.option<double>("w_extrapolation_ratio"),
                              .fps_modulation = c.option<bool>("enable_fps_modulation"),
                              .base_fps = c.option<double>("base_fps")};
   const RopeTable table =
-      rope_table(config, c.weight("dim_temporal_range", device), c.weight("dim_spatial_range", device), 0,
-                 c.option<int64_t>("T"), c.option<int64_t>("H"), c.option<int64_t>("W"),
-                 optional_input(c, "fps", device));
-  const NamedVariables in = input_variables(c, device, {"x"});
+      rope_table(config, c.weight("dim_temporal_range", device), c.weight("dim_spatial_range", device), 0, T,
+                 H, W, optional_input(c, "fps", device));
   return run_with_derivatives(c, in, {}, [&]() -> NamedVariables {
     return {{"freqs", Variable(both_halves(table.angles))},
             {"y", ops::rope(in.at("x"), table.cos, table.sin)}};
@@ -140,12 +165,13 @@ NamedTensors run_op_rope(const Case& c, at::Device device) {
 
 NamedTensors run_op_patchify(const Case& c, at::Device device) {
   DiTConfig config;
-  config.in_channels = c.option<int64_t>("in_channels");
-  config.out_channels = c.option<int64_t>("out_channels");
-  config.patch_spatial = c.option<int64_t>("patch_spatial");
-  config.patch_temporal = c.option<int64_t>("patch_temporal");
+  config.in_channels = c.count_option("in_channels");
+  config.out_channels = c.count_option("out_channels");
+  config.patch_spatial = c.count_option("patch_spatial");
+  config.patch_temporal = c.count_option("patch_temporal");
   config.concat_padding_mask = c.option<bool>("concat_padding_mask");
-  config.model_channels = c.option<int64_t>("model_channels");
+  config.model_channels = c.count_option("model_channels");
+  check_sizes(config);
   struct Net final : Module {
     explicit Net(const DiTConfig& config) : x_embedder(this, "x_embedder", config) {}
     PatchEmbed x_embedder;
@@ -169,12 +195,12 @@ NamedTensors run_op_timestep_embed(const Case& c, at::Device device) {
         : t_embedder(this, "t_embedder.1", dim), t_embedding_norm(this, "t_embedding_norm", dim) {}
     TimeEmbedding t_embedder;
     RmsNorm t_embedding_norm;
-  } net(c.option<int64_t>("model_channels"));
+  } net(c.count_option("model_channels"));
   const NamedVariables weights = load_weights(net, c, device), in = input_variables(c, device, {"timesteps"});
   return run_with_derivatives(c, in, weights, [&]() -> NamedVariables {
     const Variable time =
         ops::scale(ops::cast(in.at("timesteps"), acc_type(c.dtype)), c.option<double>("timestep_scale"));
-    const Variable sinusoid = ops::timestep_embedding(time, c.option<int64_t>("model_channels"));
+    const Variable sinusoid = ops::timestep_embedding(time, c.count_option("model_channels"));
     return {{"sinusoid", sinusoid},
             {"t_emb", net.t_embedding_norm(sinusoid)},
             {"adaln_lora", net.t_embedder(sinusoid)}};

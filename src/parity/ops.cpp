@@ -40,7 +40,7 @@ NamedTensors run_op_rms_norm(const Case& c, at::Device device) {
   struct Net final : Module {
     explicit Net(int64_t dim) : weight(this, "weight", {dim}, Init::ones()) {}
     Parameter weight;
-  } net(c.option<int64_t>("dim"));
+  } net(c.count_option("dim"));
   const NamedVariables in = input_variables(c, device, {"x"}), weights = load_weights(net, c, device);
   return run_with_derivatives(c, in, weights, [&]() -> NamedVariables {
     return {{"y", ops::rms_norm(in.at("x"), net.weight, c.option<double>("eps"))}};

@@ -108,12 +108,12 @@ void run_forward(const ForwardOptions& options, std::ostream& out) {
   for (const auto& [name, tensor] : run_case(c, device)) {
     const bool has_section = name.starts_with("grads.") || name.starts_with("input_grads.") ||
                              name.starts_with("output_tangents.");
-    const std::string key = has_section ? name : "outputs." + name;
-    out << key << ' ' << tensor.scalar_type() << ' ' << tensor.sizes() << '\n';
-    named.emplace(key, tensor);
+    named.emplace(has_section ? name : "outputs." + name, tensor);
   }
   save_safetensors(options.output, named,
                    {{"module", c.module}, {"config", c.config.dump()}, {"dtype", dtype_name(c.dtype)}});
+  for (const auto& [key, tensor] : named)
+    out << key << ' ' << tensor.scalar_type() << ' ' << tensor.sizes() << '\n';
 }
 
 }  // namespace orrery
