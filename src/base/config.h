@@ -24,7 +24,7 @@ enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 en
 enum class TimeLaw { logit_normal, uniform, waver };
 enum class TokenizerKind { linear };
 enum class TextKind { hash };
-enum class MemoryPolicy { none };  // activations recomputed in backward
+enum class MemoryPolicy { none, full };  // activations recomputed in backward: none, or all of each block
 enum class SamplerKind { unipc, euler };
 enum class Sigmas { linear, karras };
 enum class Guidance { v2w, t2w };  // v_c + g (v_c - v_u); v_u + g (v_c - v_u)
@@ -96,8 +96,9 @@ struct TrainConfig {
   int64_t seed = 0;         // names every random stream of the run
   double lr = 3e-5;         // learning rate before the schedule's factor
   std::string run_dir = "runs/run";  // all outputs of the run
-  bool resume = false;               // go on from the newest complete checkpoint of run_dir, if it has one
-  int64_t log_every = 10;            // steps from one logged line to the next
+  std::string resume =
+      "auto";  // auto: go on from run_dir's newest checkpoint, if any; never; or a checkpoint folder
+  int64_t log_every = 10;  // steps from one logged line to the next
   bool operator==(const TrainConfig&) const = default;
 };
 
@@ -147,6 +148,7 @@ struct TokenizerConfig {
   TokenizerKind kind = TokenizerKind::linear;  // linear: basis of causal 4x8x8 blocks fitted to the films
   int64_t channels = 16;                       // latent channels kept, up to 768 (then invertible)
   int64_t fit_clips = 64;                      // clips the basis is fitted to
+  double whitening = 0;  // 0: latent errors weigh as pixel errors do; 1: every channel has unit variance
   bool operator==(const TokenizerConfig&) const = default;
 };
 
@@ -178,8 +180,10 @@ struct CkptConfig {
 };
 
 struct SampleConfig {
-  int64_t every = 1000;  // steps from one set of sample films to the next (and at the end); 0: none
-  int64_t clips = 4;     // films in a set
+  int64_t every = 1000;     // steps from one set of sample films to the next (and at the end); 0: none
+  int64_t clips = 4;        // films in a set
+  std::string path;         // folder of films for samples and evaluation; empty: the films of data.held_out
+  int64_t final_clips = 0;  // films of the evaluation after the last step; 0: none
   SamplerKind sampler = SamplerKind::unipc;  // integrator
   Sigmas sigmas = Sigmas::linear;            // noise levels: shifted linear, or Karras
   int64_t steps = 35;                        // model steps (Karras takes one more)

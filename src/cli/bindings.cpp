@@ -59,7 +59,8 @@ void bind_train(Settings& s, TrainConfig& c) {
   s.bind("train.seed", c.seed, "names every random stream of the run", at_least(0));
   s.bind("train.lr", c.lr, "learning rate before the schedule's factor", at_least(0));
   s.bind("train.run_dir", c.run_dir, "all outputs of the run");
-  s.bind("train.resume", c.resume, "go on from the newest complete checkpoint of run_dir, if it has one");
+  s.bind("train.resume", c.resume,
+         "auto: go on from the newest checkpoint of run_dir, if any; never; or a checkpoint folder");
   s.bind("train.log_every", c.log_every, "steps from one logged line to the next", at_least(1));
 }
 
@@ -110,6 +111,8 @@ void bind_tokenizer(Settings& s, TokenizerConfig& c) {
   s.bind("tokenizer.channels", c.channels, "latent channels kept, up to 768 (then invertible)",
          between(1, 768));
   s.bind("tokenizer.fit_clips", c.fit_clips, "clips the basis is fitted to", at_least(1));
+  s.bind("tokenizer.whitening", c.whitening,
+         "0: latent errors weigh as pixel errors do; 1: every channel has unit variance", between(0, 1));
 }
 
 void bind_text(Settings& s, TextConfig& c) {
@@ -141,6 +144,10 @@ void bind_sample(Settings& s, SampleConfig& c) {
   s.bind("sample.every", c.every, "steps from one set of sample films to the next (and at the end); 0: none",
          at_least(0));
   s.bind("sample.clips", c.clips, "films in a set", at_least(1));
+  s.bind("sample.path", c.path,
+         "folder of films for samples and evaluation; empty: the films of data.held_out");
+  s.bind("sample.final_clips", c.final_clips, "films of the evaluation after the last step; 0: none",
+         at_least(0));
   s.bind("sample.sampler", c.sampler, "integrator");
   s.bind("sample.sigmas", c.sigmas, "noise levels: shifted linear, or Karras");
   s.bind("sample.steps", c.steps, "model steps (Karras takes one more)", at_least(1));

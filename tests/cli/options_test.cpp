@@ -153,7 +153,7 @@ TEST(Settings, names_that_scripts_rely_on_reach_their_fields) {
                            "--train.seed=9",
                            "--train.lr=1e-3",
                            "--train.run_dir=runs/x",
-                           "--train.resume=true",
+                           "--train.resume=never",
                            "--train.log_every=2",
                            "--numerics.dtype=bfloat16",
                            "--numerics.deterministic=true",
@@ -174,7 +174,8 @@ TEST(Settings, names_that_scripts_rely_on_reach_their_fields) {
               ElementsAre(7, 8, 9, 2));
   EXPECT_EQ(c.train.lr, 1e-3);
   EXPECT_EQ(c.train.run_dir, "runs/x");
-  EXPECT_TRUE(c.train.resume && c.numerics.deterministic);
+  EXPECT_EQ(c.train.resume, "never");
+  EXPECT_TRUE(c.numerics.deterministic);
   EXPECT_EQ(c.numerics.dtype, Dtype::bfloat16);
   EXPECT_EQ(c.tokenizer.kind, TokenizerKind::linear);
   EXPECT_EQ(c.text.kind, TextKind::hash);
@@ -229,7 +230,8 @@ TEST(Arguments, wrong_value_names_key_value_and_wanted) {
   EXPECT_EQ(refusal({"--numerics.dtype=fp16"}),
             "numerics.dtype: got \"fp16\", wanted one of float32, bfloat16, float64");
   EXPECT_EQ(refusal({"--train.steps=0"}), "train.steps: got \"0\", wanted a whole number >= 1");
-  EXPECT_EQ(refusal({"--train.resume=yes"}), "train.resume: got \"yes\", wanted true or false");
+  EXPECT_EQ(refusal({"--optim.master_weights=yes"}),
+            "optim.master_weights: got \"yes\", wanted true or false");
   for (const std::string text : {"", " 1", "1 ", "1.5", "0x10", "+1", "1e3", "99999999999999999999", "nan"}) {
     EXPECT_THAT(refusal({"--train.steps=" + text}), HasSubstr("train.steps")) << text;
   }
