@@ -1,5 +1,5 @@
-# orrery_library(NAME LINK ... PRIVATE ... CUDA ...): src/NAME/*.cpp (and cpu/, and cuda/ or no_cuda/) as
-# liborrery_NAME. LINK names are folders of ours or imported targets that the headers need; PRIVATE ones serve the .cpp
+# orrery_library(NAME LINK ... PRIVATE ... CUDA ...): src/NAME/*.cpp (and cpu/, cuda/ or no_cuda/, ffmpeg/ or no_ffmpeg/)
+# as liborrery_NAME. LINK names are folders of ours or imported targets that the headers need; PRIVATE ones serve the .cpp
 # files alone, CUDA ones too, in builds with CUDA.
 # orrery_program(NAME FOLDER): the program build/<preset>/NAME from src/FOLDER/main.cpp and the folder's library.
 # orrery_test(FOLDER LINK ...): one GoogleTest program from the calling folder's *_test.cpp.
@@ -42,10 +42,15 @@ function(orrery_library name)
     file(GLOB device CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/no_cuda/*.cpp)
   endif()
   list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")  # belongs to orrery_program
+  if(ORRERY_FFMPEG)
+    file(GLOB film CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/ffmpeg/*.cpp)
+  else()
+    file(GLOB film CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/no_ffmpeg/*.cpp)
+  endif()
   orrery_names(public ${arg_LINK})
   orrery_names(private ${arg_PRIVATE})
-  if(sources OR device)
-    add_library(orrery_${name} STATIC ${sources} ${device})
+  if(sources OR device OR film)
+    add_library(orrery_${name} STATIC ${sources} ${device} ${film})
     orrery_settings(orrery_${name})
     target_link_libraries(orrery_${name} PUBLIC ${public} PRIVATE ${private})
   else()
