@@ -27,7 +27,7 @@ WRAPPED = [
     (r"mpi\.h", {"src/parallel", "tests/mpi_main.cpp"}),
     (r"nccl\w*\.h", {"src/parallel"}),
     (r"(cudnn|cublas|cuda|cub/|c10/cuda|ATen/cuda)", {"src/ops/cuda", "src/parallel"}),
-    (r"boost/", {"src/cli"}),
+    (r"boost/(?!crc)", {"src/cli"}),
 ]
 BANNED = [
     (r"torch/", "LibTorch serves as ATen alone"),
