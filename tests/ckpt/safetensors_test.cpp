@@ -284,6 +284,22 @@ TEST(SafetensorsWriter, lays_files_out_as_the_reference_does) {
   EXPECT_EQ((bytes.size() - 12) % 8, 0u);
 }
 
+// The golden cases were written by the reference implementation.
+TEST(SafetensorsWriter, places_every_tensor_where_the_reference_does) {
+  const ScratchFolder folder;
+  for (const auto& path : test::files_in(test::golden(), "dit_fp32_", ".safetensors")) {
+    const Safetensors reference(path);
+    save_safetensors(folder / "ours", reference.tensors(), reference.metadata());
+    const Safetensors ours(folder / "ours");
+    ASSERT_EQ(ours.entries().size(), reference.entries().size());
+    for (const auto& [name, entry] : reference.entries()) {
+      EXPECT_EQ(ours.entries().at(name).begin, entry.begin) << path << " " << name;
+      EXPECT_EQ(ours.bytes(name), reference.bytes(name)) << path << " " << name;
+    }
+    EXPECT_EQ(std::filesystem::file_size(folder / "ours"), std::filesystem::file_size(path));
+  }
+}
+
 TEST(SafetensorsWriter, strided_tensors_are_written_in_order) {
   const ScratchFolder folder;
   const at::Tensor matrix = at::randn({3, 4});
