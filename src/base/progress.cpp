@@ -1,5 +1,6 @@
 #include "base/progress.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -10,12 +11,19 @@
 #include <ostream>
 #include <sstream>
 
+#include "base/error.h"
+
 namespace orrery {
 namespace {
 
 constexpr size_t kSamples = 50;  // the rate is that of the last so many steps
 constexpr double kRedrawSeconds = 0.1;
 constexpr int kBarColumns = 24;
+
+int columns_of(int fd) {
+  winsize size{};
+  return isatty(fd) && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 std::string rate_text(double per_second, const std::string& unit) {
   std::ostringstream text;
@@ -30,9 +38,13 @@ std::string rate_text(double per_second, const std::string& unit) {
 }  // namespace
 
 int terminal_columns(int fd) {
-  if (!isatty(fd)) return 0;
-  winsize size{};
-  return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  if (const int columns = columns_of(fd); columns > 0 || !isatty(fd)) return columns;
+  const std::string path = text_of("/proc/", getppid(), "/fd/", fd);
+  const int outer = open(path.c_str(), O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (outer < 0) return 0;
+  const int columns = columns_of(outer);
+  close(outer);
+  return columns;
 }
 
 double steady_seconds() {

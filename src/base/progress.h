@@ -9,7 +9,9 @@
 
 namespace orrery {
 
-// Columns of the terminal behind a file descriptor; 0: not a terminal; 80 where the terminal does not say.
+// Columns of the terminal behind a file descriptor; 0: not a terminal. mpirun gives its ranks a
+// pseudo-terminal without a size even where its own output goes to a file: then the parent's descriptor of
+// the same number decides.
 int terminal_columns(int fd);
 double steady_seconds();
 

@@ -43,7 +43,7 @@ void check(const std::vector<SheetRow>& rows, int64_t frames) {
 at::Tensor thumbnail(const at::Tensor& frame) {
   const int64_t height = frame.size(0), width = frame.size(1);
   if (height <= kLarge) {
-    const int64_t times = std::max<int64_t>(1, kSmall / height);
+    const int64_t times = (kSmall + height - 1) / height;
     return frame.repeat_interleave(times, 0).repeat_interleave(times, 1);
   }
   const int64_t columns = std::max<int64_t>(1, width * kLarge / height);

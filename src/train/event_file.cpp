@@ -81,7 +81,7 @@ EventFile::EventFile(const std::filesystem::path& folder, int64_t first_step) : 
   out_.open(path_, std::ios::binary);
   require(out_.good(), path_.string(), ": cannot be opened for writing");
   write(event(0, message(3, "brain.Event:2")));
-  if (first_step > 0) write(event(first_step, message(7, integer(1, 1))));  // SessionLog: status 1 = START
+  write(event(first_step, message(7, integer(1, 1))));  // SessionLog: status 1 = START
 }
 
 void EventFile::scalars(int64_t step, const Metrics& metrics) {

@@ -15,8 +15,9 @@ namespace orrery {
 
 class EventFile {
  public:
-  // Makes events.out.tfevents.SECONDS.HOST.PID in the folder. first_step > 0: a resumed run; TensorBoard then
-  // hides what earlier files say about steps >= first_step.
+  // Makes events.out.tfevents.SECONDS.HOST.PID in the folder. TensorBoard then hides what earlier files say
+  // about steps
+  // >= first_step, so that a resumed run shows no step twice.
   EventFile(const std::filesystem::path& folder, int64_t first_step);
 
   void scalars(int64_t step, const Metrics& metrics);  // as float32

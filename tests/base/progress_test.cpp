@@ -1,8 +1,13 @@
 #include "base/progress.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
+#include <array>
+#include <cstdlib>
 #include <sstream>
 
 namespace orrery {
@@ -79,6 +84,20 @@ TEST(Progress, rate_of_a_resumed_run_counts_its_own_steps) {
   bench.now = 20;
   progress.report(210, "loss 1");
   EXPECT_THAT(bench.out.str(), HasSubstr("210/400  loss 1  2 s/step  ETA 6:20"));
+}
+
+TEST(Progress, only_a_terminal_has_columns) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  EXPECT_EQ(terminal_columns(ends[1]), 0);
+  EXPECT_EQ(terminal_columns(-1), 0);
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) GTEST_SKIP() << "no pseudo-terminal";
+  const winsize size = {.ws_row = 24, .ws_col = 93, .ws_xpixel = 0, .ws_ypixel = 0};
+  ASSERT_EQ(ioctl(terminal, TIOCSWINSZ, &size), 0);
+  const int inner = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+  EXPECT_EQ(terminal_columns(inner), 93);
+  for (const int fd : {ends[0], ends[1], terminal, inner}) close(fd);
 }
 
 TEST(Progress, clock_texts) {

@@ -123,31 +123,31 @@ TEST(Crc32c, known_value) {
 }
 
 TEST_F(EventFileTest, starts_with_the_version_that_readers_expect) {
-  const EventFile file(folder_, 0);
+  const EventFile file(folder_, 1);
   EXPECT_THAT(file.path().filename().string(), testing::StartsWith("events.out.tfevents."));
   const auto all = events(file);
-  ASSERT_EQ(all.size(), 1u);
+  ASSERT_EQ(all.size(), 2u);
   EXPECT_EQ(only(all[0], 3), "brain.Event:2");
   EXPECT_GT(as<double>(only(all[0], 1)), 1.7e9);  // seconds since 1970
 }
 
 TEST_F(EventFileTest, scalars_and_images_decode) {
-  EventFile file(folder_, 0);
+  EventFile file(folder_, 1);
   file.scalars(1234567, {{"loss", 0.125}, {"lr", 3e-5}});
   const std::string png(300, '\x89');
   file.image(7, "sheet", 200, 1000, png);
   const auto all = events(file);
-  ASSERT_EQ(all.size(), 3u);
-  EXPECT_EQ(as<uint64_t>(only(all[1], 2)), 1234567u);
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(as<uint64_t>(only(all[2], 2)), 1234567u);
   std::map<std::string, float> values;
-  const Fields summary = decode(all[1].find(5)->second);
+  const Fields summary = decode(all[2].find(5)->second);
   for (const auto& [number, text] : summary) {
     EXPECT_EQ(number, 1u);
     const Fields value = decode(text);
     values[only(value, 1)] = as<float>(only(value, 2));
   }
   EXPECT_EQ(values, (std::map<std::string, float>{{"loss", 0.125f}, {"lr", 3e-5f}}));
-  const Fields value = decode(only(decode(only(all[2], 5)), 1)), image = decode(only(value, 4));
+  const Fields value = decode(only(decode(only(all[3], 5)), 1)), image = decode(only(value, 4));
   EXPECT_EQ(only(value, 1), "sheet");
   EXPECT_EQ(as<uint64_t>(only(image, 1)), 200u);
   EXPECT_EQ(as<uint64_t>(only(image, 2)), 1000u);
@@ -156,7 +156,7 @@ TEST_F(EventFileTest, scalars_and_images_decode) {
 }
 
 TEST_F(EventFileTest, a_resumed_run_opens_a_file_of_its_own_that_marks_its_first_step) {
-  const EventFile first(folder_, 0), second(folder_, 21);
+  const EventFile first(folder_, 1), second(folder_, 21);
   EXPECT_NE(first.path(), second.path());
   EXPECT_LT(first.path(), second.path());
   const auto all = events(second);
@@ -169,7 +169,7 @@ TEST_F(EventFileTest, tensorboard_reads_it) {
   if (std::system("python3 -c 'import tensorboard' > /dev/null 2>&1") != 0) {
     GTEST_SKIP() << "python3 has no module tensorboard";
   }
-  EventFile first(folder_, 0);
+  EventFile first(folder_, 1);
   first.scalars(10, {{"loss", 0.5}, {"lr", 0.25}});
   first.image(10, "sheet", 2, 3, "not really a picture");
   first.scalars(20, {{"loss", 0.125}});
@@ -185,7 +185,7 @@ TEST_F(EventFileTest, tensorboard_reads_it) {
 }
 
 TEST_F(EventFileTest, missing_folder_is_refused) {
-  EXPECT_THROW(EventFile("/nowhere", 0), Error);
+  EXPECT_THROW(EventFile("/nowhere", 1), Error);
 }
 
 }  // namespace
