@@ -18,18 +18,18 @@ const std::string& metadata_of(const Safetensors& file, const std::string& key) 
   return found->second;
 }
 
-nlohmann::json json_object(const std::string& what, const std::string& text) {
+nlohmann::ordered_json json_object(const std::string& what, const std::string& text) {
   // Writing a value out again recurses, so its depth is bounded here.
-  const auto bounded = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+  const auto bounded = [&](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
     require(depth < 32, "metadata ", what, " is nested too deeply");
     return true;
   };
-  nlohmann::json value = nlohmann::json::parse(text, bounded, /*allow_exceptions=*/false);
+  nlohmann::ordered_json value = nlohmann::ordered_json::parse(text, bounded, /*allow_exceptions=*/false);
   require(value.is_object(), "metadata ", what, " is not a JSON object");
   return value;
 }
 
-double bound(const std::string& key, const nlohmann::json& value) {
+double bound(const std::string& key, const nlohmann::ordered_json& value) {
   require(value.is_number(), "tolerance of '", key, "' is not a number");
   const double number = value.get<double>();
   require(std::isfinite(number) && number >= 0, "tolerance of '", key, "' is ", number);
@@ -37,10 +37,10 @@ double bound(const std::string& key, const nlohmann::json& value) {
 }
 
 void read_tolerances(Case& c, const Safetensors& file) {
-  const nlohmann::json tolerance = json_object("tolerance", metadata_of(file, "tolerance"));
+  const nlohmann::ordered_json tolerance = json_object("tolerance", metadata_of(file, "tolerance"));
   for (const auto& [key, value] : tolerance.items()) c.tolerance[key] = bound(key, value);
   if (file.metadata().count("int_tolerance") == 0) return;
-  const nlohmann::json integers = json_object("int_tolerance", metadata_of(file, "int_tolerance"));
+  const nlohmann::ordered_json integers = json_object("int_tolerance", metadata_of(file, "int_tolerance"));
   for (const auto& [key, value] : integers.items()) {
     require(
         value.is_object() && value.size() == 2 && value.contains("max_abs") && value.contains("max_fraction"),

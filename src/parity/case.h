@@ -48,7 +48,7 @@ int64_t count_value(const nlohmann::json& config, const std::string& key);
 struct Case {
   std::string name;  // the file's stem
   std::string module, note;
-  nlohmann::json config;  // an object; option names of the reference
+  nlohmann::ordered_json config;  // an object; option names of the reference, in the file's order
   at::ScalarType dtype = at::kFloat;
   std::map<std::string, double> tolerance;  // by prefix of the result's name; "*" for the rest
   std::map<std::string, IntTolerance> int_tolerance;
