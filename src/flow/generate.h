@@ -21,9 +21,9 @@ struct GenerateConfig {
 GenerateConfig generate_config(const SampleConfig& sample, const FlowConfig& flow, at::ScalarType precision);
 
 struct GenerateInput {
-  at::Tensor noise;  // [B, C, T, H, W] float32 or float64: the state at the highest noise level
-  at::Tensor x0{};   // same shape: clean latent, read on the given frames only; may be undefined without any
-  at::Tensor text;   // [B, tokens, channels]
+  at::Tensor noise;   // [B, C, T, H, W] float32 or float64: the state at the highest noise level
+  at::Tensor x0{};    // same shape: clean latent, read on the given frames only; may be undefined without any
+  at::Tensor text{};  // [B, tokens, channels]
   at::Tensor negative_text{};  // same, for the unconditional branch; undefined: zeros
   at::Tensor padding_mask{}, fps{};
   BatchKind kind = BatchKind::video;  // image: no mask enters the network

@@ -1,8 +1,11 @@
 // The table of modules. An explicit list: objects that registered themselves would be dropped from a static
 // library.
 #include "parity/dit.h"
+#include "parity/flow.h"
 #include "parity/ops.h"
+#include "parity/optim.h"
 #include "parity/registry.h"
+#include "parity/sampler.h"
 
 namespace orrery {
 
@@ -17,6 +20,19 @@ std::span<const CaseModule> case_modules() {
       {"op_rms_norm", run_op_rms_norm},
       {"op_attention", run_op_attention},
       {"op_attention_jvp", run_op_attention_jvp},
+      {"flow_time", run_flow_time},
+      {"flow_train", run_flow_train},
+      {"flow_condition_frames", run_flow_condition_frames},
+      {"flow_text_dropout", run_flow_text_dropout},
+      {"sampler_unipc", run_sampler_unipc},
+      {"sampler_euler", run_sampler_euler},
+      {"rng_numpy_normal", run_rng_numpy_normal},
+      {"guidance", run_guidance},
+      {"generate_latent", run_generate_latent},
+      {"adamw", run_adamw},
+      {"lr_schedule", run_lr_schedule},
+      {"ema_power", run_ema_power},
+      {"clip_grad_norm", run_clip_grad_norm},
   };
   return modules;
 }

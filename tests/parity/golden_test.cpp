@@ -31,7 +31,9 @@ TEST_P(GoldenCases, of_the_shared_collection_pass) {
   run_all(test::shared_parity());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenCases, testing::Values("dit_", "distill_attention_jvp_"),
+INSTANTIATE_TEST_SUITE_P(Families, GoldenCases,
+                         testing::Values("dit_", "distill_attention_jvp_", "flow_", "sampler_", "optim_",
+                                         "ema_"),
                          [](const auto& family) { return family.param.substr(0, family.param.size() - 1); });
 
 }  // namespace
