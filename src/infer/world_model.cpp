@@ -1,0 +1,139 @@
+#include "infer/world_model.h"
+
+#include <set>
+
+#include "base/error.h"
+#include "ckpt/safetensors.h"
+#include "model/hash_text.h"
+#include "model/presets.h"
+
+namespace orrery {
+namespace {
+
+constexpr const char* kTokenizerFile = "tokenizer.safetensors";
+
+template <class T>
+void override_with(T& field, T value) {
+  if (value != 0) field = value;
+}
+
+DiTConfig preset_with_overrides(const ModelConfig& model) {
+  DiTConfig c = dit_preset(model.preset);
+  override_with(c.model_channels, model.channels);
+  override_with(c.num_blocks, model.blocks);
+  override_with(c.num_heads, model.heads);
+  override_with(c.mlp_ratio, model.mlp_ratio);
+  override_with(c.adaln_lora_dim, model.adaln_rank);
+  override_with(c.patch_spatial, model.patch);
+  override_with(c.crossattn_emb_channels, model.context_channels);
+  override_with(c.rope_h_extrapolation_ratio, model.rope_h);
+  override_with(c.rope_w_extrapolation_ratio, model.rope_w);
+  override_with(c.rope_t_extrapolation_ratio, model.rope_t);
+  return c;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  constexpr size_t kShown = 20;
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) out += "\n  " + names[i];
+  if (names.size() > kShown) out += text_of("\n  and ", names.size() - kShown, " more");
+  return out;
+}
+
+}  // namespace
+
+at::ScalarType scalar_type(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::float32:
+      return at::kFloat;
+    case Dtype::bfloat16:
+      return at::kBFloat16;
+    case Dtype::float64:
+      return at::kDouble;
+  }
+  fail("unknown dtype");
+}
+
+at::Device device_of(const NumericsConfig& numerics, int local_rank) {
+  if (numerics.device == Device::cpu) return at::kCPU;
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank)};
+}
+
+DiTConfig dit_config(const Config& config) {
+  DiTConfig c = preset_with_overrides(config.model);
+  c.in_channels = c.out_channels = config.tokenizer.channels;
+  if (config.text.channels != 0) {
+    if (c.use_crossattn_projection) {
+      c.crossattn_proj_in_channels = config.text.channels;
+    } else {
+      c.crossattn_emb_channels = config.text.channels;
+    }
+  }
+  return c;
+}
+
+int64_t text_tokens(const Config& config) {
+  if (config.text.tokens != 0) return config.text.tokens;
+  return dit_preset(config.model.preset).use_crossattn_projection ? 512 : 16;
+}
+
+std::unique_ptr<TextEncoder> make_text_encoder(const Config& config) {
+  return std::make_unique<HashText>(text_tokens(config), dit_config(config).text_channels());
+}
+
+flow::Denoiser denoiser_of(const DiT& net) {
+  return [&net](const flow::DenoiserInput& in) {
+    DiTInput input;
+    input.x = in.x;
+    input.timesteps = in.timesteps;
+    input.crossattn_emb = Variable(in.text);
+    input.condition_mask = in.condition_mask;
+    input.padding_mask = in.padding_mask;
+    input.fps = in.fps;
+    input.is_image = in.kind == flow::BatchKind::image;
+    return net(input);
+  };
+}
+
+std::vector<std::pair<std::string, at::Tensor>> named_weights(const DiT& net) {
+  std::vector<std::pair<std::string, at::Tensor>> out;
+  for (const Parameter* p : net.parameters()) out.emplace_back("net." + p->key(), p->value());
+  for (const Buffer* b : net.buffers()) out.emplace_back("net." + b->key(), b->value());
+  return out;
+}
+
+void load_weights(const std::filesystem::path& file, DiT& net) {
+  const Safetensors stored(file);
+  std::set<std::string> unused;
+  for (const auto& [name, entry] : stored.entries()) unused.insert(name);
+  std::vector<std::string> problems;
+  for (auto& [name, target] : named_weights(net)) {
+    const std::string bare = name.substr(4), key = stored.contains(name) ? name : bare;
+    if (!stored.contains(key)) {
+      problems.push_back("missing: " + name);
+      continue;
+    }
+    unused.erase(key);
+    const at::Tensor source = stored.tensor(key);
+    if (source.sizes() == target.sizes()) {
+      target.copy_(source);
+    } else {
+      problems.push_back(
+          text_of("wrong shape: ", key, " ", source.sizes(), ", the model has ", target.sizes()));
+    }
+  }
+  for (const std::string& name : unused) problems.push_back("unexpected: " + name);
+  require(problems.empty(), file.string(),
+          ": does not fit the model (another preset or tokenizer?):", joined(problems));
+}
+
+void save_tokenizer(const std::filesystem::path& run_dir, const LinearTokenizer& tokenizer) {
+  save_safetensors(run_dir / kTokenizerFile, tokenizer.tensors(), {{"kind", "linear"}});
+}
+
+std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& run_dir) {
+  const Safetensors stored(run_dir / kTokenizerFile);
+  return std::make_unique<LinearTokenizer>(LinearTokenizer::from_tensors(stored.tensors()));
+}
+
+}  // namespace orrery

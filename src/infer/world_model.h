@@ -1,0 +1,38 @@
+#pragma once
+// WorldModel: network, tokenizer and text encoder of a run, put together from its settings. Trainer, samples,
+// evaluation and the generate command all start here.
+#include "base/config.h"
+#include "flow/denoise.h"
+#include "model/dit.h"
+#include "model/linear_tokenizer.h"
+#include "model/text_encoder.h"
+
+namespace orrery {
+
+at::ScalarType scalar_type(Dtype dtype);
+at::Device device_of(const NumericsConfig& numerics, int local_rank);
+
+// The preset with the settings' overrides and with the channels of tokenizer and text. Throws Error where
+// they clash.
+DiTConfig dit_config(const Config& config);
+
+std::unique_ptr<TextEncoder> make_text_encoder(const Config& config);
+
+// Length of the prompts' embedding: text.tokens, or the preset's.
+int64_t text_tokens(const Config& config);
+
+// The network as the flow knows it: a function from noisy latents to velocities.
+flow::Denoiser denoiser_of(const DiT& net);
+
+// Parameters and buffers under "net." + key, as checkpoints name them; they share storage.
+std::vector<std::pair<std::string, at::Tensor>> named_weights(const DiT& net);
+
+// Copies a file's tensors into the network. Every parameter and buffer must be there with its shape, under
+// its key or "net." + key, and every tensor of the file must be used; else Error with the lists.
+void load_weights(const std::filesystem::path& file, DiT& net);
+
+// The tokenizer of a run folder, written there by save_tokenizer.
+void save_tokenizer(const std::filesystem::path& run_dir, const LinearTokenizer& tokenizer);
+std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& run_dir);
+
+}  // namespace orrery

@@ -1,0 +1,27 @@
+#pragma once
+// Checkpoints of a replicated run: run_dir/checkpoints/step_000001000/ with model.safetensors (net.*, and
+// net_ema.* where averages are kept), optimizer.safetensors and state.json (step, seed). A folder appears
+// complete or not at all.
+#include <filesystem>
+#include <optional>
+
+#include "train/step.h"
+
+namespace orrery {
+
+// Writes the state after `steps_done` optimizer steps and removes all but the newest `keep` (0: none
+// removed). One rank.
+void save_checkpoint(const Config& config, const DiT& net, TrainStep& step, int64_t steps_done);
+
+// train.resume: "auto" is the newest complete checkpoint of run_dir, if there is one; "never" none; else a
+// folder.
+std::optional<std::filesystem::path> checkpoint_to_resume(const Config& config);
+
+// Restores weights, averages and optimizer; returns the steps done. Throws Error where file and run do not
+// match.
+int64_t load_checkpoint(const std::filesystem::path& folder, const Config& config, DiT& net, TrainStep& step);
+
+// The newest complete checkpoint of a run folder. Throws Error if there is none.
+std::filesystem::path newest_checkpoint(const std::filesystem::path& run_dir);
+
+}  // namespace orrery

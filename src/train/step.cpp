@@ -1,0 +1,120 @@
+#include "train/step.h"
+
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "autograd/tape.h"
+#include "base/error.h"
+#include "ops/elementwise.h"
+#include "parallel/data_parallel.h"
+
+namespace orrery {
+namespace {
+
+std::vector<NamedTensor> parameters_of(const DiT& net) {
+  std::vector<NamedTensor> out;
+  for (const Parameter* p : net.parameters()) out.push_back({p->key(), p->value()});
+  return out;
+}
+
+// Rows [begin, end) of every tensor of the batch.
+flow::FlowBatch rows(const flow::FlowBatch& b, int64_t begin, int64_t end) {
+  const auto cut = [&](const at::Tensor& x) { return x.defined() ? x.slice(0, begin, end) : x; };
+  return {.x0 = cut(b.x0),
+          .noise = cut(b.noise),
+          .times = {cut(b.times.t), cut(b.times.sigmas), cut(b.times.timesteps)},
+          .num_condition_frames = cut(b.num_condition_frames),
+          .text = cut(b.text),
+          .padding_mask = cut(b.padding_mask),
+          .fps = cut(b.fps),
+          .kind = b.kind};
+}
+
+}  // namespace
+
+TrainStep::TrainStep(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const TextEncoder& text,
+                     Comm& comm)
+    : config_(config),
+      net_(net),
+      tokenizer_(tokenizer),
+      text_(text),
+      comm_(comm),
+      denoiser_(denoiser_of(net)),
+      time_(flow::time_config(config.flow)),
+      denoise_(flow::denoise_config(config.flow, net.dtype())),
+      lr_(lr_config(config.optim, config.train.steps)),
+      weights_(parameters_of(net)),
+      optimizer_(adamw_config(config.optim), weights_),
+      clip_(clip_config(config.optim)) {
+  if (config.optim.ema != Ema::none)
+    averaged_ = std::make_unique<AveragedWeights>(ema_config(config.optim), weights_);
+}
+
+flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
+  const auto seed = static_cast<uint64_t>(config_.train.seed);
+  const at::Device device = net_.x_embedder.proj.weight.value().device();
+  const at::ScalarType exact = net_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+  flow::FlowBatch out;
+  out.kind = batch.kind;
+  out.x0 = tokenizer_.encode(batch.video).to(device, exact);
+  out.noise = flow::draw_noise(seed, step, batch.samples, out.x0.sizes().slice(1)).to(device, exact);
+  out.times = flow::times_from_draws(time_, flow::draw_times(time_, seed, step, batch.samples));
+  if (batch.kind == flow::BatchKind::video)
+    out.num_condition_frames =
+        flow::num_condition_frames(flow::frame_law(config_.flow),
+                                   flow::draw_condition_frames(seed, step, batch.samples), out.x0.size(2));
+  out.text = flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
+                             config_.flow.text_dropout)
+                 .to(device, net_.dtype());
+  return out;
+}
+
+double TrainStep::forward_backward(const flow::FlowBatch& batch) {
+  const int64_t total = batch.x0.size(0);
+  const int64_t micro = config_.train.micro_batch > 0 ? std::min(config_.train.micro_batch, total) : total;
+  double loss = 0;
+  for (int64_t begin = 0; begin < total; begin += micro) {
+    const int64_t end = std::min(begin + micro, total);
+    Recording recording;
+    const flow::FlowLoss part = flow::flow_loss(denoise_, denoiser_, rows(batch, begin, end));
+    const Variable share =
+        ops::scale(part.loss, static_cast<double>(end - begin) / static_cast<double>(total));
+    loss += share.value().item<double>();
+    recording.backward(share);
+  }
+  return loss;
+}
+
+std::vector<NamedTensor> TrainStep::mean_gradients() {
+  std::vector<NamedTensor> grads;
+  for (const Parameter* p : net_.parameters()) {
+    at::Tensor grad = p->variable().slot()->take();
+    if (!grad.defined()) grad = at::zeros_like(p->value());
+    grads.push_back({p->key(), grad.contiguous()});
+  }
+  std::vector<at::Tensor> tensors;
+  for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);
+  all_reduce_gradients(comm_, tensors, ReduceOp::mean);
+  return grads;
+}
+
+StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
+  StepResult result;
+  at::Tensor loss = at::zeros({1}, at::kDouble);
+  loss.fill_(forward_backward(draw(batch, step)));
+  comm_.all_reduce(loss, ReduceOp::mean, "loss").wait();
+  result.loss = loss.item<double>();
+  const std::vector<NamedTensor> grads = mean_gradients();
+  const ClipResult clipped = clip_(grads);
+  result.grad_norm = clipped.norm;
+  result.skipped = clipped.skip;
+  result.lr = config_.train.lr * lr_factor(lr_, step);
+  if (clipped.skip) return result;
+  std::vector<at::Tensor> tensors;
+  for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);
+  optimizer_.step(tensors, result.lr);
+  if (averaged_) averaged_->update(step);
+  return result;
+}
+
+}  // namespace orrery

@@ -1,0 +1,62 @@
+#pragma once
+// One optimizer step: latents and text of a batch, flow loss, backward, gradient mean over ranks, clip,
+// update, average.
+#include "base/config.h"
+#include "flow/condition.h"
+#include "flow/objective.h"
+#include "infer/world_model.h"
+#include "optim/adamw.h"
+#include "optim/ema.h"
+#include "optim/grad_clip.h"
+#include "optim/lr_schedule.h"
+#include "parallel/comm.h"
+
+namespace orrery {
+
+// This rank's share of a global batch.
+struct StepBatch {
+  at::Tensor video;  // uint8 (B,3,F,H,W)
+  std::vector<std::string> captions;
+  std::vector<int64_t> samples;  // (B) numbers within the global batch: they name the random draws
+  flow::BatchKind kind = flow::BatchKind::video;
+};
+
+struct StepResult {
+  double loss = 0;       // mean over the global batch
+  double grad_norm = 0;  // before clipping
+  double lr = 0;
+  bool skipped = false;  // a gradient was not finite and the settings say skip
+};
+
+class TrainStep {
+ public:
+  TrainStep(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const TextEncoder& text,
+            Comm& comm);
+
+  // step counts from 0. Collective: every rank calls it with its share.
+  StepResult operator()(const StepBatch& batch, int64_t step);
+
+  AdamW& optimizer() { return optimizer_; }
+  AveragedWeights* averaged() { return averaged_.get(); }  // null: optim.ema = none
+
+ private:
+  flow::FlowBatch draw(const StepBatch& batch, int64_t step) const;
+  double forward_backward(const flow::FlowBatch& batch);
+  std::vector<NamedTensor> mean_gradients();
+
+  const Config& config_;
+  DiT& net_;
+  const VideoTokenizer& tokenizer_;
+  const TextEncoder& text_;
+  Comm& comm_;
+  flow::Denoiser denoiser_;
+  flow::TimeConfig time_;
+  flow::DenoiseConfig denoise_;
+  LrConfig lr_;
+  std::vector<NamedTensor> weights_;
+  AdamW optimizer_;
+  GradClip clip_;
+  std::unique_ptr<AveragedWeights> averaged_;
+};
+
+}  // namespace orrery

@@ -1,0 +1,115 @@
+#include "train/step.h"
+
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include "autograd/save_policy.h"
+#include "base/error.h"
+#include "fixtures.h"
+#include "train/checkpoint.h"
+#include "train/scene_batches.h"
+
+namespace orrery {
+namespace {
+
+// A network with its step, trained for some steps.
+struct Trainee {
+  explicit Trainee(const Config& c)
+      : config(c),
+        net(test::scene_network(config)),
+        tokenizer(test::scene_tokenizer(config.tokenizer.channels)),
+        text(make_text_encoder(config)),
+        comm(single_rank_comm("alone")),
+        step(config, *net, tokenizer, *text, *comm) {}
+
+  double train(int64_t from, int64_t to) {
+    double loss = 0;
+    for (int64_t i = from; i < to; ++i) loss = step(test::scene_batch(i, 0, config.train.batch), i).loss;
+    return loss;
+  }
+
+  const Config config;
+  std::unique_ptr<DiT> net;
+  LinearTokenizer tokenizer;
+  std::unique_ptr<TextEncoder> text;
+  std::unique_ptr<Comm> comm;
+  TrainStep step;
+};
+
+void expect_same_weights(const Trainee& a, const Trainee& b) {
+  const auto wa = named_weights(*a.net), wb = named_weights(*b.net);
+  for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].second, wb[i].second)) << wa[i].first;
+}
+
+TEST(TrainStep, full_recompute_gives_the_same_bits) {
+  Trainee keeping(test::small_config(6, 4)), recomputing(test::small_config(6, 4));
+  for (const auto& block : recomputing.net->blocks)
+    block->save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
+  EXPECT_EQ(keeping.train(0, 6), recomputing.train(0, 6));
+  expect_same_weights(keeping, recomputing);
+}
+
+TEST(TrainStep, micro_batches_add_up_to_the_batch) {
+  Config config = test::small_config(4, 6);
+  config.numerics.dtype = Dtype::float64;
+  Trainee whole(config);
+  config.train.micro_batch = 4;  // 4 + 2
+  Trainee parts(config);
+  EXPECT_NEAR(whole.train(0, 4), parts.train(0, 4), 1e-12);
+}
+
+TEST(TrainStep, bfloat16_follows_the_float32_loss) {
+  Config config = test::small_config(10, 4);
+  Trainee exact(config);
+  config.numerics.dtype = Dtype::bfloat16;
+  Trainee rounded(config);
+  const double want = exact.train(0, 10);
+  EXPECT_NEAR(rounded.train(0, 10), want, 0.02 * want);
+}
+
+TEST(Checkpoint, resume_continues_bit_for_bit) {
+  const test::ScratchFolder folder;
+  Config config = test::small_config(8, 4);
+  config.train.run_dir = folder.path();
+  Trainee straight(config), first(config), second(config);
+  straight.train(0, 8);
+  first.train(0, 4);
+  save_checkpoint(config, *first.net, first.step, 4);
+  const auto found = checkpoint_to_resume(config);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(load_checkpoint(*found, config, *second.net, second.step), 4);
+  second.train(4, 8);
+  expect_same_weights(straight, second);
+}
+
+TEST(Checkpoint, keeps_the_newest_and_ignores_unfinished_ones) {
+  const test::ScratchFolder folder;
+  Config config = test::small_config(8, 2);
+  config.train.run_dir = folder.path();
+  config.ckpt.keep = 2;
+  Trainee run(config);
+  for (const int64_t done : {1, 2, 3}) save_checkpoint(config, *run.net, run.step, done);
+  std::filesystem::create_directories(folder.path() / "checkpoints" / "step_000000009");
+  EXPECT_EQ(checkpoint_to_resume(config)->filename(), "step_000000003");
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoints" / "step_000000001"));
+  config.train.resume = "never";
+  EXPECT_FALSE(checkpoint_to_resume(config));
+}
+
+TEST(Checkpoint, another_model_or_seed_is_refused_by_name) {
+  const test::ScratchFolder folder;
+  Config config = test::small_config(8, 2);
+  config.train.run_dir = folder.path();
+  Trainee run(config);
+  save_checkpoint(config, *run.net, run.step, 1);
+  const auto found = *checkpoint_to_resume(config);
+  config.model.blocks = 3;
+  Trainee deeper(config);
+  EXPECT_THROW(load_checkpoint(found, config, *deeper.net, deeper.step), Error);
+  config.model.blocks = 0;
+  config.train.seed = 8;
+  EXPECT_THROW(load_checkpoint(found, config, *run.net, run.step), Error);
+}
+
+}  // namespace
+}  // namespace orrery
