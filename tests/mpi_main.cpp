@@ -49,6 +49,6 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   testing::GTEST_FLAG(catch_exceptions) = false;
   // Small messages and rounds, so that tensors of tests take several; results do not depend on them.
-  return orrery::run_world({.timeout_s = 60, .max_message_bytes = 50000, .round_bytes = 200000},
+  return orrery::run_world({.timeout_s = 60, .max_message_bytes = 10000, .round_bytes = 50000},
                            orrery::run_tests);
 }

@@ -71,4 +71,18 @@ TEST(FaultSlow, exit_with_code_0_and_an_unknown_exception_are_failures) {
   }
 }
 
+TEST(FaultSlow, an_exception_in_another_thread_ends_all) {
+  const FaultRun run = run_fault("throw_in_thread", 0);
+  EXPECT_EQ(run.code, 3);
+  EXPECT_THAT(run.output, HasSubstr("orrery: rank 0 of 4: worker met a bad file\n"));
+  EXPECT_LT(run.seconds, kLimit);
+}
+
+TEST(FaultSlow, exit_on_one_rank_ends_all_with_its_code) {
+  const FaultRun run = run_fault("exit", 1);
+  EXPECT_EQ(run.code, 7);
+  EXPECT_THAT(run.output, HasSubstr("orrery: rank 1 of 4: exit(7) was called before the end of the run\n"));
+  EXPECT_LT(run.seconds, kLimit);
+}
+
 }  // namespace orrery

@@ -37,20 +37,6 @@ TEST(Fault, an_exception_with_work_under_way_does_not_hang_in_destructors) {
   EXPECT_LT(run.seconds, 10);
 }
 
-TEST(Fault, an_exception_in_another_thread_ends_all) {
-  const FaultRun run = run_fault("throw_in_thread", 0);
-  EXPECT_EQ(run.code, 3);
-  EXPECT_THAT(run.output, HasSubstr("orrery: rank 0 of 4: worker met a bad file\n"));
-  EXPECT_LT(run.seconds, 10);
-}
-
-TEST(Fault, exit_on_one_rank_ends_all_with_its_code) {
-  const FaultRun run = run_fault("exit", 1);
-  EXPECT_EQ(run.code, 7);
-  EXPECT_THAT(run.output, HasSubstr("orrery: rank 1 of 4: exit(7) was called before the end of the run\n"));
-  EXPECT_LT(run.seconds, 10);
-}
-
 TEST(Fault, different_sizes_are_an_error_at_once) {
   const FaultRun run = run_fault("other_size", 1);
   EXPECT_EQ(run.code, 2);
