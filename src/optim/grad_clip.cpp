@@ -15,18 +15,18 @@ namespace {
 
 constexpr double kEpsilon = 1e-6;  // torch's clip_grad_norm_
 
-// Norm of each gradient, float64, 0 where undefined; one transfer from the device.
+// Norm of each gradient, float64, 0 where undefined or empty; one transfer from the device.
 std::vector<double> norms_of(const std::vector<NamedTensor>& grads, double norm_type) {
   std::vector<at::Tensor> defined;
   for (const NamedTensor& grad : grads)
-    if (grad.tensor.defined())
+    if (grad.tensor.defined() && grad.tensor.numel() > 0)
       defined.push_back(at::linalg_vector_norm(grad.tensor, norm_type, {}, false, at::kDouble));
   std::vector<double> norms(grads.size(), 0);
   if (defined.empty()) return norms;
   const at::Tensor values = at::stack(defined).cpu();
   const double* value = values.const_data_ptr<double>();
   for (size_t i = 0; i < grads.size(); ++i)
-    if (grads[i].tensor.defined()) norms[i] = *value++;
+    if (grads[i].tensor.defined() && grads[i].tensor.numel() > 0) norms[i] = *value++;
   return norms;
 }
 

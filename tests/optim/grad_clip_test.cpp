@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/rng.h"
 
 namespace orrery {
 namespace {
@@ -47,6 +48,23 @@ TEST(GradClip, other_norms) {
 TEST(GradClip, large_finite_float32_gradients_do_not_overflow) {
   const ClipResult result = GradClip({.max_norm = 1})({{"a", at::full({4}, 1e30f)}});
   EXPECT_NEAR(result.norm / 2e30, 1, 1e-6);
+}
+
+TEST(GradClip, norms_of_long_tensors_keep_their_digits) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    const at::Tensor grad = Rng(1, "g").normal_tensor({100003}).to(type);
+    const double wanted = std::sqrt(grad.to(at::kDouble).square().sum().item<double>());
+    EXPECT_NEAR(GradClip({.max_norm = 0})({{"g", grad}}).norm / wanted, 1, 1e-12) << type;
+    EXPECT_NEAR(GradClip({.max_norm = 0})({{"g", grad.slice(0, 0, 99999, 3)}}).norm /
+                    grad.slice(0, 0, 99999, 3).to(at::kDouble).norm().item<double>(),
+                1, 1e-12)
+        << "strided, " << type;
+  }
+}
+
+TEST(GradClip, empty_gradients_have_norm_zero) {
+  for (const double p : {1., 2., double{INFINITY}})
+    EXPECT_EQ(GradClip({.max_norm = 1, .norm_type = p})({{"empty", at::ones({0})}}).norm, 0) << p;
 }
 
 TEST(GradClip, combines_over_ranks) {
