@@ -18,18 +18,20 @@ const std::string& metadata_of(const Safetensors& file, const std::string& key) 
   return found->second;
 }
 
-nlohmann::ordered_json json_object(const std::string& what, const std::string& text) {
+Json json_object(const std::string& what, const std::string& text) {
+  // Finding a key in an ordered object is a linear search.
+  require(text.size() <= 256 << 10, "metadata ", what, " of ", text.size(), " bytes is larger than 256 KiB");
   // Writing a value out again recurses, so its depth is bounded here.
-  const auto bounded = [&](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
+  const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
     require(depth < 32, "metadata ", what, " is nested too deeply");
     return true;
   };
-  nlohmann::ordered_json value = nlohmann::ordered_json::parse(text, bounded, /*allow_exceptions=*/false);
+  Json value = Json::parse(text, bounded, /*allow_exceptions=*/false);
   require(value.is_object(), "metadata ", what, " is not a JSON object");
   return value;
 }
 
-double bound(const std::string& key, const nlohmann::ordered_json& value) {
+double bound(const std::string& key, const Json& value) {
   require(value.is_number(), "tolerance of '", key, "' is not a number");
   const double number = value.get<double>();
   require(std::isfinite(number) && number >= 0, "tolerance of '", key, "' is ", number);
@@ -37,10 +39,10 @@ double bound(const std::string& key, const nlohmann::ordered_json& value) {
 }
 
 void read_tolerances(Case& c, const Safetensors& file) {
-  const nlohmann::ordered_json tolerance = json_object("tolerance", metadata_of(file, "tolerance"));
+  const Json tolerance = json_object("tolerance", metadata_of(file, "tolerance"));
   for (const auto& [key, value] : tolerance.items()) c.tolerance[key] = bound(key, value);
   if (file.metadata().count("int_tolerance") == 0) return;
-  const nlohmann::ordered_json integers = json_object("int_tolerance", metadata_of(file, "int_tolerance"));
+  const Json integers = json_object("int_tolerance", metadata_of(file, "int_tolerance"));
   for (const auto& [key, value] : integers.items()) {
     require(
         value.is_object() && value.size() == 2 && value.contains("max_abs") && value.contains("max_fraction"),
@@ -116,7 +118,7 @@ at::Tensor Case::input(const std::string& name, at::Device device) const {
   return stored.to(device, stored.is_floating_point() ? c10::promoteTypes(type, dtype) : type);
 }
 
-int64_t count_value(const nlohmann::json& config, const std::string& key) {
+int64_t count_value(const Json& config, const std::string& key) {
   const auto count = option_value<int64_t>(config, key);
   require(count >= 1 && count <= int64_t{1} << 20, "config option ", key, " is ", count,
           ", wanted 1 to 2^20");

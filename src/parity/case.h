@@ -9,13 +9,16 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
 namespace orrery {
 
 using NamedTensors = std::map<std::string, at::Tensor>;
+using Json = nlohmann::ordered_json;  // the reference draws from dictionaries in their own order
 
 struct IntTolerance {
   int64_t max_abs = 0;      // no element may differ by more
@@ -24,9 +27,9 @@ struct IntTolerance {
 
 // An option of a configuration. Error, naming the option: absent, of another type, not representable.
 template <class T>
-T option_value(const nlohmann::json& config, const std::string& key) {
+T option_value(const Json& config, const std::string& key) {
   require(config.contains(key), "config has no option ", key);
-  const nlohmann::json& value = config.at(key);
+  const Json& value = config.at(key);
   const std::string problem = text_of("config option ", key, " has an unsuitable value: ", value.dump());
   if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
     require(value.is_number_integer(), problem);
@@ -43,12 +46,12 @@ T option_value(const nlohmann::json& config, const std::string& key) {
   }
 }
 // A number of things, from 1 to 2^20: products of a few of them do not overflow.
-int64_t count_value(const nlohmann::json& config, const std::string& key);
+int64_t count_value(const Json& config, const std::string& key);
 
 struct Case {
   std::string name;  // the file's stem
   std::string module, note;
-  nlohmann::ordered_json config;  // an object; option names of the reference, in the file's order
+  Json config;  // an object; option names of the reference, in the file's order
   at::ScalarType dtype = at::kFloat;
   std::map<std::string, double> tolerance;  // by prefix of the result's name; "*" for the rest
   std::map<std::string, IntTolerance> int_tolerance;

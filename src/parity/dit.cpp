@@ -2,6 +2,8 @@
 
 #include <ATen/ops/cat.h>
 
+#include <set>
+
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/numeric.h"
@@ -17,16 +19,16 @@ const std::set<std::string> kWithoutEffect{
     "min_fps",       "max_fps",    "data_type"};
 
 // Options that this network has with one value only.
-const std::map<std::string, nlohmann::json> kFixed{{"pos_emb_cls", "rope3d"},
-                                                   {"use_adaln_lora", true},
-                                                   {"extra_per_block_abs_pos_emb", false},
-                                                   {"n_dense_blocks", -1},
-                                                   {"extra_image_context_dim", nullptr}};
+const std::map<std::string, Json> kFixed{{"pos_emb_cls", "rope3d"},
+                                         {"use_adaln_lora", true},
+                                         {"extra_per_block_abs_pos_emb", false},
+                                         {"n_dense_blocks", -1},
+                                         {"extra_image_context_dim", nullptr}};
 
 // Reads options and knows which of a configuration nobody has read.
 class Options {
  public:
-  explicit Options(const nlohmann::json& config) : config_(config) {
+  explicit Options(const Json& config) : config_(config) {
     for (const auto& [name, value] : config.items()) {
       const auto fixed = kFixed.find(name);
       require(fixed == kFixed.end() || fixed->second == value, "config option ", name, " is ", value.dump(),
@@ -53,7 +55,7 @@ class Options {
   }
 
  private:
-  const nlohmann::json& config_;
+  const Json& config_;
   std::set<std::string> unread_;
 };
 
@@ -95,7 +97,7 @@ NamedVariables outputs_of(const Variable& v, const DiTTrace& trace) {
 
 }  // namespace
 
-DiTConfig dit_config(const nlohmann::json& config) {
+DiTConfig dit_config(const Json& config) {
   Options options(config);
   DiTConfig c;
   c.max_img_h = options.count("max_img_h");

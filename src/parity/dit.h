@@ -7,7 +7,7 @@ namespace orrery {
 
 // The network that a reference configuration describes. Error: an option that is missing, unknown, or set to
 // something that this network is not.
-DiTConfig dit_config(const nlohmann::json& config);
+DiTConfig dit_config(const Json& config);
 
 NamedTensors run_dit(const Case& c, at::Device device);
 NamedTensors run_op_rope(const Case& c, at::Device device);

@@ -110,7 +110,7 @@ NamedTensors run_generate_latent(const Case& c, at::Device device) {
   require_known_options(c, {"net", "num_steps", "shift", "guidance", "use_kerras_sigma_at_inference",
                             "data_type", "conditional_frame_timestep", "num_conditional_frames",
                             "is_negative_prompt", "denoise_replace_gt_frames"});
-  DiT dit(dit_config(c.option<nlohmann::json>("net")));
+  DiT dit(dit_config(c.option<Json>("net")));
   load_weights(dit, c, device);
   const auto net = [&](const flow::DenoiserInput& in) {
     return dit({.x = in.x,

@@ -76,6 +76,8 @@ TEST(Case, malformed_files_are_refused_with_a_reason) {
   EXPECT_THAT(refusal(good, {{"config", "{"}}), HasSubstr("config is not a JSON object"));
   EXPECT_THAT(refusal(good, {{"config", R"({"a":)" + std::string(100'000, '[')}}),
               HasSubstr("nested too deeply"));
+  EXPECT_THAT(refusal(good, {{"config", "{}" + std::string(300'000, ' ')}}),
+              HasSubstr("larger than 256 KiB"));
   EXPECT_THAT(refusal(good, {{"tolerance", R"({"w":1})"}}), HasSubstr("no tolerance covers 'v'"));
   EXPECT_THAT(refusal(good, {{"tolerance", R"({"*":-1})"}}), HasSubstr("tolerance of '*'"));
   EXPECT_THAT(refusal(good, {{"tolerance", R"({"*":"x"})"}}), HasSubstr("not a number"));

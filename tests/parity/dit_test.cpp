@@ -16,7 +16,7 @@ using testing::HasSubstr;
 
 class DitRunner : public testing::Test {
  protected:
-  std::string refusal(const nlohmann::json& changes) {
+  std::string refusal(const Json& changes) {
     Case changed = c;
     changed.config.update(changes);
     return refusal_of(changed);
@@ -84,9 +84,8 @@ TEST_F(DitRunner, one_changed_weight_fails_the_case) {
 }
 
 TEST_F(DitRunner, a_changed_option_fails_the_case) {
-  for (const nlohmann::json& change :
-       {nlohmann::json{{"timestep_scale", 0.00101}}, nlohmann::json{{"rope_t_extrapolation_ratio", 1.1}},
-        nlohmann::json{{"data_type", "image"}}}) {
+  for (const Json& change : {Json{{"timestep_scale", 0.00101}}, Json{{"rope_t_extrapolation_ratio", 1.1}},
+                             Json{{"data_type", "image"}}}) {
     Case changed = c;
     changed.config.update(change);
     EXPECT_FALSE(worst(compare(changed, run_dit(changed, at::kCPU))).passed) << change;
