@@ -26,10 +26,11 @@ struct Clip {
   int64_t source_frames = 0;                    // of the whole film
   int64_t source_height = 0, source_width = 0;  // stored pixels of the film
   std::string source;                           // path of the film
+  std::string remark;                           // damage to the film that did not prevent reading; or empty
   at::Tensor padding_mask;  // float32 [H,W], 1 on padded pixels; undefined: nothing padded
 };
 
-// A file that gave no clip, and why. Named once for each loader.
+// A file that gave no clip, and why; or one that is damaged, and how.
 struct BadFile {
   int64_t part = 0;  // which data set of the loader
   int64_t index = 0;

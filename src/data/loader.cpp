@@ -15,6 +15,8 @@
 namespace orrery {
 namespace {
 
+constexpr int64_t kMaxBatch = int64_t{1} << 20;
+
 int64_t allowed_bad(int64_t files, double fraction) {
   return static_cast<int64_t>(std::floor(fraction * static_cast<double>(files)));
 }
@@ -36,7 +38,7 @@ struct Pending {
   int64_t part = 0, group = 0;
   std::vector<int64_t> films;  // planned for each clip
   int64_t started = 0, finished = 0;
-  std::vector<BadFile> bad;
+  std::vector<BadFile> bad, damaged;
   std::exception_ptr error;  // of the lowest slot that has one
   int64_t error_slot = -1;
 };
@@ -64,6 +66,15 @@ std::vector<LoaderPart> loader_parts(const DataConfig& config, const DataSets& s
           {sets.train, batch, config.video_batches}};
 }
 
+std::vector<BadFile> merge_bad_files(std::vector<BadFile> files) {
+  std::sort(files.begin(), files.end(), [](const BadFile& a, const BadFile& b) {
+    return std::tie(a.part, a.index, a.reason) < std::tie(b.part, b.index, b.reason);
+  });
+  const auto same = [](const BadFile& a, const BadFile& b) { return a.part == b.part && a.index == b.index; };
+  files.erase(std::unique(files.begin(), files.end(), same), files.end());
+  return files;
+}
+
 class Loader::Impl {
  public:
   Impl(std::vector<LoaderPart> parts, LoaderConfig config);
@@ -81,14 +92,15 @@ class Loader::Impl {
   std::optional<Task> take();
   std::shared_ptr<Pending> plan(int64_t step);
   void read(Pending& pending, int64_t clip);
-  void place(const Clip& from, Pending& pending, int64_t clip);
-  void note_bad(const std::vector<BadFile>& found);
+  void place(const Clip& from, Batch& batch, int64_t clip);
+  void report(Pending& pending);
 
   std::vector<LoaderPart> parts_;
   std::vector<int64_t> cycle_;
   LoaderConfig config_;
   std::vector<SampleOrder> orders_;
-  std::map<std::pair<int64_t, int64_t>, BadFile> bad_;  // consumer's, by part and number
+  using Found = std::map<std::pair<int64_t, int64_t>, BadFile>;  // by part and number
+  Found bad_, damaged_;                                          // in the batches that next() gave
 
   std::mutex mutex_;
   std::condition_variable_any work_there_, batch_done_;
@@ -110,8 +122,9 @@ void Loader::Impl::check() const {
           config_.max_bad_fraction, ", wanted 0 to 1");
   for (const LoaderPart& part : parts_) {
     require(part.data != nullptr && part.data->size() > 0, "loader: a data set without films");
-    require(part.batch >= 1 && part.batch % config_.world == 0, "batch of ", part.batch, " clips on ",
-            config_.world,
+    require(part.batch >= 1 && part.batch <= kMaxBatch, "batch of ", part.batch, " clips, wanted 1 to ",
+            kMaxBatch, " (train.batch, data.image_batch)");
+    require(part.batch % config_.world == 0, "batch of ", part.batch, " clips on ", config_.world,
             " data-parallel ranks: each must get the same number (train.batch, data.image_batch)");
   }
 }
@@ -144,6 +157,11 @@ std::shared_ptr<Pending> Loader::Impl::plan(int64_t step) {
   batch.step = step;
   try {
     pending->group = order.group(at.batch);
+    batch.captions.resize(local);
+    batch.sources.resize(local);
+    batch.fps.resize(local);
+    batch.films.resize(local);
+    batch.first_frames.resize(local);
     for (int64_t i = 0; i < local; ++i) {
       batch.samples.push_back(config_.rank * local + i);
       pending->films.push_back(order.film(at.batch, batch.samples.back()));
@@ -155,11 +173,6 @@ std::shared_ptr<Pending> Loader::Impl::plan(int64_t step) {
     pending->error = std::current_exception();
     pending->started = pending->finished = local;
   }
-  batch.captions.resize(local);
-  batch.sources.resize(local);
-  batch.fps.resize(local);
-  batch.films.resize(local);
-  batch.first_frames.resize(local);
   return pending;
 }
 
@@ -182,8 +195,7 @@ std::optional<Loader::Impl::Task> Loader::Impl::take() {
   }
 }
 
-void Loader::Impl::place(const Clip& from, Pending& pending, int64_t clip) {
-  Batch& batch = pending.batch;
+void Loader::Impl::place(const Clip& from, Batch& batch, int64_t clip) {
   const at::Tensor target = batch.video.select(0, clip);
   require(from.video.scalar_type() == at::kByte && from.video.sizes() == target.sizes() &&
               from.video.is_contiguous(),
@@ -194,15 +206,14 @@ void Loader::Impl::place(const Clip& from, Pending& pending, int64_t clip) {
   batch.fps[clip] = from.fps;
   batch.first_frames[clip] = from.first_frame;
   if (!from.padding_mask.defined()) return;
-  const int64_t pixels = batch.video.size(3) * batch.video.size(4);
+  const int64_t height = target.size(2), width = target.size(3);
   const std::scoped_lock lock(mutex_);
   if (!batch.padding_mask.defined()) {  // filled here: ATen would start a team of threads for it
-    batch.padding_mask =
-        at::empty({batch.video.size(0), 1, batch.video.size(3), batch.video.size(4)}, at::kFloat);
+    batch.padding_mask = at::empty({batch.video.size(0), 1, height, width}, at::kFloat);
     std::fill_n(batch.padding_mask.mutable_data_ptr<float>(), batch.padding_mask.numel(), 0.f);
   }
-  std::copy_n(from.padding_mask.const_data_ptr<float>(), pixels,
-              batch.padding_mask.mutable_data_ptr<float>() + clip * pixels);
+  std::copy_n(from.padding_mask.const_data_ptr<float>(), height * width,
+              batch.padding_mask.mutable_data_ptr<float>() + clip * height * width);
 }
 
 // Reads one clip, or the first of its replacements that can be read.
@@ -220,10 +231,16 @@ void Loader::Impl::read(Pending& pending, int64_t clip) {
       const Rng rng(config_.seed, "clip",
                     {static_cast<uint64_t>(pending.part), static_cast<uint64_t>(step),
                      static_cast<uint64_t>(slot), static_cast<uint64_t>(attempt)});
-      place(data.item(film, rng, stop_.get_token()), pending, clip);
+      const Clip found = data.item(film, rng, stop_.get_token());
+      place(found, pending.batch, clip);
+      if (!found.remark.empty()) {
+        const std::scoped_lock lock(mutex_);
+        pending.damaged.push_back({pending.part, film, data.name(film), found.remark});
+      }
       pending.batch.films[clip] = film;
       return;
     } catch (const Error& error) {
+      if (error.code() != Exit::bad_input) throw;
       reason = error.what();
       const std::scoped_lock lock(mutex_);
       pending.bad.push_back({pending.part, film, data.name(film), reason});
@@ -254,15 +271,22 @@ void Loader::Impl::work() {
   }
 }
 
-void Loader::Impl::note_bad(const std::vector<BadFile>& found) {
-  for (const BadFile& file : found)
-    if (bad_.emplace(std::pair(file.part, file.index), file).second && config_.on_bad) config_.on_bad(file);
-  for (size_t part = 0; part < parts_.size(); ++part) {
-    std::vector<BadFile> of_part;
-    for (const auto& [key, file] : bad_)
-      if (key.first == static_cast<int64_t>(part)) of_part.push_back(file);
-    check_bad_fraction(of_part, parts_[part].data->size(), config_.max_bad_fraction);
-  }
+// Names the files that a batch brought to light, and ends the run if there are too many.
+void Loader::Impl::report(Pending& pending) {
+  const auto name_new = [](std::vector<BadFile>& files, Found& known, const auto& callback) {
+    std::sort(files.begin(), files.end(), [](const BadFile& a, const BadFile& b) {
+      return std::tie(a.index, a.reason) < std::tie(b.index, b.reason);
+    });
+    for (const BadFile& file : files)
+      if (known.emplace(std::pair(file.part, file.index), file).second && callback) callback(file);
+  };
+  name_new(pending.damaged, damaged_, config_.on_damaged);
+  if (pending.bad.empty()) return;
+  name_new(pending.bad, bad_, config_.on_bad);
+  std::vector<BadFile> of_part;
+  for (const auto& [key, file] : bad_)
+    if (key.first == pending.part) of_part.push_back(file);
+  check_bad_fraction(of_part, parts_[pending.part].data->size(), config_.max_bad_fraction);
 }
 
 Batch Loader::Impl::next() {
@@ -275,9 +299,7 @@ Batch Loader::Impl::next() {
     });
     front = queue_.front();
   }
-  std::sort(front->bad.begin(), front->bad.end(),
-            [](const BadFile& a, const BadFile& b) { return a.index < b.index; });
-  note_bad(front->bad);
+  report(*front);
   if (front->error) std::rethrow_exception(front->error);
   const std::scoped_lock lock(mutex_);
   queue_.pop_front();

@@ -29,7 +29,8 @@ struct LoaderConfig {
   int64_t prefetch = 2;         // batches read ahead; also the bound of memory
   int64_t start_step = 0;       // first step that next() gives
   double max_bad_fraction = 0.05;
-  std::function<void(const BadFile&)> on_bad = nullptr;  // called by next() once for each bad file
+  // Called by next(), once for each file: unreadable ones, and damaged ones that were read.
+  std::function<void(const BadFile&)> on_bad = nullptr, on_damaged = nullptr;
 };
 
 struct Batch {
@@ -63,8 +64,11 @@ class Loader {
   std::unique_ptr<Impl> impl_;
 };
 
+// The lists of several ranks as one: sorted, each file once.
+std::vector<BadFile> merge_bad_files(std::vector<BadFile> files);
+
 // Throws Error(Exit::bad_data) with the names and reasons if more than max_fraction of the `files` files are
-// bad. For the lists of several ranks, merged. bad: distinct files.
+// bad. bad: distinct files of one part.
 void check_bad_fraction(const std::vector<BadFile>& bad, int64_t files, double max_fraction);
 
 }  // namespace orrery

@@ -20,12 +20,13 @@ namespace fs = std::filesystem;
 constexpr double kImageFps = 30;                     // cosmos-predict2.5: images of the mixture
 constexpr double kFallbackFps = 16;                  // dataset_video.py, for a film that does not tell
 constexpr int64_t kDecodeBytes = int64_t{32} << 20;  // of stored frames held at a time while a clip is read
-constexpr int64_t kIndexFrames = int64_t{1} << 20;   // of all films whose frame index is kept
+constexpr int64_t kIndexFrames = int64_t{1} << 22;   // of all films whose frame index is kept
+constexpr int64_t kCacheBytes = int64_t{512} << 20;  // of each data set that is trained on
 constexpr int64_t kCachedWindows = 8;                // a film with more clips is not worth caching
 
 // What is known of a film after the first look; a failure is remembered, so that it is found once.
 struct FilmFacts {
-  std::string failure;
+  std::string failure, remark;
   int64_t frames = 0, height = 0, width = 0;
   double fps = 0;
   std::shared_ptr<const VideoIndex> index;  // null if the store of indices is full
@@ -44,19 +45,24 @@ void to_planes(const at::Tensor& frames, const at::Tensor& video, int64_t first)
 
 void list_folder(const fs::path& folder, const fs::path& captions, std::vector<FilmFile>& films) {
   std::error_code error;
-  if (!fs::is_directory(folder, error)) return;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const fs::path& path = entry.path();
-    if (path.filename().string().starts_with('.') || !entry.is_regular_file(error)) continue;
+  fs::directory_iterator entry(folder, error);
+  if (error == std::errc::no_such_file_or_directory) return;
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const fs::path& path = entry->path();
+    const fs::file_type type = entry->status(error).type();
+    error.clear();
+    if (path.filename().string().starts_with('.') || type == fs::file_type::directory) continue;
     if (!has_video_extension(path) && !has_image_extension(path)) continue;
     films.push_back({path, captions / (path.stem().string() + ".txt")});
   }
+  require(!error, folder.string(), ": the folder cannot be read: ", error.message());
 }
 
 }  // namespace
 
 std::vector<FilmFile> list_films(const fs::path& folder) {
-  require(!folder.empty() && fs::is_directory(folder), "data: '", folder.string(),
+  std::error_code error;
+  require(fs::is_directory(folder, error), "data: '", folder.string(),
           "' is not a folder; wanted one with videos/ and metas/");
   std::vector<FilmFile> films;
   for (const char* name : {"videos", "images"}) list_folder(folder / name, folder / "metas", films);
@@ -151,6 +157,7 @@ std::shared_ptr<const FilmFacts> VideoFolder::Impl::look(int64_t index) const {
   auto facts = std::make_shared<FilmFacts>();
   const FilmFile& film = films_[index];
   try {
+    require(!fs::is_other(fs::status(film.film)), film.film.string(), ": neither a file nor a link to one");
     read_caption(film.caption);
     const VideoFile file(film.film, {.max_pixels = options_.max_pixels});
     facts->frames = file.frames();
@@ -159,6 +166,8 @@ std::shared_ptr<const FilmFacts> VideoFolder::Impl::look(int64_t index) const {
     facts->fps = has_image_extension(film.film) ? kImageFps : file.fps().value();
     if (!std::isfinite(facts->fps) || facts->fps <= 0) facts->fps = kFallbackFps;
     facts->index = file.index();
+    for (const std::string& remark : file.remarks())
+      facts->remark.append(facts->remark.empty() ? "" : "; ").append(remark);
     require(facts->frames >= span_, film.film.string(), ": too short: ", facts->frames, " frames, a clip of ",
             options_.frames, options_.stride > 1 ? text_of(" (every ", options_.stride, "th)") : "",
             " needs ", span_);
@@ -245,6 +254,7 @@ Clip VideoFolder::Impl::item(int64_t index, Rng rng, const std::stop_token& stop
   clip.source_height = known->height;
   clip.source_width = known->width;
   clip.source = file.film.string();
+  clip.remark = known->remark;
   read(index, *known, clip, stop);
   if (windows <= kCachedWindows) keep(index, clip);
   return clip;
@@ -293,10 +303,11 @@ DataSets open_data(const DataConfig& config) {
   require(config.held_out >= 0 && config.held_out < count, "data.held_out: got ", config.held_out, " of the ",
           count, " films in ", config.path, "; wanted 0 or more, and at least one film left to train on");
   ClipOptions options = clip_options(config);
+  options.cache_bytes = kCacheBytes;
   DataSets sets;
   if (config.held_out > 0)
     sets.held_out = std::make_shared<VideoFolder>(
-        std::vector<FilmFile>(films.end() - config.held_out, films.end()), options);
+        std::vector<FilmFile>(films.end() - config.held_out, films.end()), clip_options(config));
   films.resize(count - config.held_out);
   sets.train = std::make_shared<VideoFolder>(std::move(films), options);
   if (!config.image_path.empty()) {

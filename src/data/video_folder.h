@@ -26,16 +26,17 @@ struct FilmFile {
   bool operator==(const FilmFile&) const = default;
 };
 
-// Films and images of DIR sorted by file name. Throws Error if there are none.
+// Films and images of DIR sorted by file name. Links count as what they lead to; a link that leads nowhere is
+// listed, and so found bad when it is read. Throws Error if there are none.
 std::vector<FilmFile> list_films(const std::filesystem::path& folder);
 
 struct ClipOptions {
   int64_t frames = 0, stride = 1;
   std::vector<FrameSize> sizes;  // one, or buckets: a film has the size of the nearest aspect ratio
   Resize resize = Resize::stretch;
-  int64_t max_pixels = 7680 * 4320;          // of a film's frame
-  int64_t cache_bytes = int64_t{512} << 20;  // of decoded clips kept in memory
-  int64_t workers = 1;                       // threads that look at the films first, if there are buckets
+  int64_t max_pixels = 7680 * 4320;  // of a film's frame
+  int64_t cache_bytes = 0;           // of decoded clips that are kept in memory
+  int64_t workers = 1;               // threads that look at the films first, if there are buckets
 };
 
 class VideoFolder final : public Dataset {
