@@ -19,6 +19,7 @@ struct Command {
 };
 
 constexpr std::array kCommands = {
+    Command{"train", "train a model on films", orrery::cli::run_train},
     Command{"parity", "compare modules with golden cases", orrery::cli::run_parity},
     Command{"forward", "run a module on tensors from a file", orrery::cli::run_forward},
     Command{"version", "print the version and what the program was built with", orrery::cli::run_version},

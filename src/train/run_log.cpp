@@ -2,98 +2,83 @@
 
 #include <unistd.h>
 
+#include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "media/encode.h"
 
 namespace orrery {
 namespace {
 
-std::string detail_of(const StepReport& report) {
-  std::ostringstream text;
-  text << "loss " << std::setprecision(5) << report.loss;
-  return text.str();
+namespace fs = std::filesystem;
+
+std::string fixed(double value, int digits) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(digits) << value;
+  return out.str();
 }
 
-std::string file_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(in), {}};
-  require(in.good() || in.eof(), path.string(), ": cannot be read back");
-  return content;
+std::string describe(const Evaluation& e) {
+  std::string text = text_of(e.clips, " held-out clips: ", fixed(e.psnr_model_db, 2),
+                             " dB, repeating the given frame ", fixed(e.psnr_repeat_db, 2), " dB");
+  if (e.judged > 0)
+    text += text_of(", prompt obeyed in ", fixed(100 * e.prompt_obeyed, 0), " % of ", e.judged);
+  return text;
 }
 
 }  // namespace
 
-void prepare_run_folder(const TrainConfig& config) {
-  require(!config.run_dir.empty(), "train.run_dir: empty, wanted a folder");
-  const std::filesystem::path folder = config.run_dir, metrics = folder / "metrics.jsonl";
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  require(!error && access(folder.c_str(), W_OK) == 0, "train.run_dir: ", folder.string(),
-          " cannot be written (", error ? error.message() : "permission denied", ")");
-  const bool used = std::filesystem::exists(metrics) && std::filesystem::file_size(metrics) > 0;
-  require(config.resume != "never" || !used, "train.run_dir: ", folder.string(),
-          " holds an earlier run and train.resume is never: choose another folder, or go on with "
-          "train.resume=auto");
-}
-
-RunLog::RunLog(const TrainConfig& config, const RunLogOptions& options) : folder_(config.run_dir) {
-  if (!options.writes) return;
-  prepare_run_folder(config);
-  const bool standard = options.out == nullptr;
-  const ProgressOptions progress = {
-      .total = config.steps,
-      .done = options.steps_done,
-      .columns = standard ? std::function<int()>([] { return terminal_columns(STDOUT_FILENO); }) : nullptr};
-  sinks_ =
-      std::unique_ptr<Sinks>(new Sinks{.metrics = MetricsLog(folder_ / "metrics.jsonl", options.steps_done),
-                                       .events = EventFile(folder_, options.steps_done + 1),
-                                       .progress = {standard ? std::cout : *options.out, progress},
-                                       .detail = ""});
-}
-
-void RunLog::tick(int64_t step) {
-  if (sinks_) sinks_->progress.step(step, sinks_->detail);
-}
-
-void RunLog::log(int64_t step, const StepReport& report) {
-  if (!sinks_) return;
-  Metrics line = {
-      {"loss", report.loss}, {"lr", report.lr}, {"grad_norm", report.grad_norm}, {"step_ms", report.step_ms}};
-  line.insert(line.end(), report.more.begin(), report.more.end());
-  sinks_->metrics.write(step, line);
-  sinks_->events.scalars(step, line);
-  sinks_->detail = detail_of(report);
-  sinks_->progress.report(step, sinks_->detail);
+RunLog::RunLog(const Config& config, const World& world, int64_t steps_done) : config_(config) {
+  if (!world.is_first()) return;
+  const fs::path dir = config.train.run_dir;
+  fs::create_directories(dir / "tensorboard");
+  const ProgressOptions options{.total = config.train.steps, .done = steps_done, .columns = [] {
+                                  return terminal_columns(STDERR_FILENO);
+                                }};
+  out_.reset(new Outputs{MetricsLog(dir / "metrics.jsonl", steps_done),
+                         EventFile(dir / "tensorboard", steps_done), Progress(std::cerr, options)});
 }
 
 void RunLog::note(const std::string& line) {
-  if (sinks_) sinks_->progress.note(line);
+  if (out_) out_->progress.note(line);
 }
 
-void RunLog::scalars(int64_t step, const Metrics& metrics) {
-  if (sinks_) sinks_->events.scalars(step, metrics);
+void RunLog::step(int64_t done, const StepResult& result, double step_ms) {
+  if (!out_) return;
+  const std::string detail = text_of("loss ", fixed(result.loss, 4));
+  out_->progress.step(done, detail);
+  if (result.skipped) note(text_of("step ", done, ": skipped, a gradient was not finite"));
+  if (done % config_.train.log_every != 0 && done != config_.train.steps) return;
+  const Metrics metrics = {
+      {"loss", result.loss}, {"lr", result.lr}, {"grad_norm", result.grad_norm}, {"step_ms", step_ms}};
+  out_->metrics.write(done, metrics);
+  out_->events.scalars(done, metrics);
+  out_->progress.report(done, detail);
 }
 
-void RunLog::image(int64_t step, const std::string& name, const at::Tensor& image) {
-  if (!sinks_) return;
-  const auto path = sample_path(step, name + ".png");
-  write_png(path, image);
-  sinks_->events.image(step, name, image.size(0), image.size(1), file_bytes(path));
+void RunLog::evaluation(int64_t done, const Evaluation& evaluation, const fs::path& folder) {
+  if (!out_) return;
+  note(text_of("step ", done, ": ", describe(evaluation), "; films in ", folder.string()));
+  out_->events.scalars(done, {{"eval/psnr_model_db", evaluation.psnr_model_db},
+                              {"eval/psnr_repeat_db", evaluation.psnr_repeat_db},
+                              {"eval/prompt_obeyed", evaluation.prompt_obeyed}});
+  const std::string& png = evaluation.contact_sheet_png;
+  if (!png.empty()) out_->events.image(done, "samples", evaluation.sheet_height, evaluation.sheet_width, png);
 }
 
-void RunLog::film(int64_t step, const std::string& name, const at::Tensor& frames, int64_t fps) {
-  if (sinks_) write_mp4(sample_path(step, name + ".mp4"), frames, {.fps = {fps, 1}});
-}
-
-std::filesystem::path RunLog::sample_path(int64_t step, const std::string& file) const {
-  std::ostringstream name;
-  name << "step_" << std::setw(8) << std::setfill('0') << step;
-  const auto folder = folder_ / "samples" / name.str();
-  std::filesystem::create_directories(folder);
-  return folder / file;
+void RunLog::summary(const Evaluation& e, double train_seconds, const fs::path& folder) {
+  if (!out_) return;
+  evaluation(config_.train.steps, e, folder);
+  nlohmann::ordered_json json = {{"psnr_model_db", e.psnr_model_db},
+                                 {"psnr_repeat_db", e.psnr_repeat_db},
+                                 {"clips", e.clips},
+                                 {"train_seconds", train_seconds}};
+  if (e.judged > 0) json["prompt_obeyed"] = e.prompt_obeyed;
+  std::ofstream out(fs::path(config_.train.run_dir) / "summary.json");
+  out << json.dump(2) << "\n";
+  require(out.good(), config_.train.run_dir, "/summary.json: cannot be written (disk full?)");
 }
 
 }  // namespace orrery

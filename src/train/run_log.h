@@ -1,64 +1,40 @@
 #pragma once
-// RunLog: everything a run leaves for people in its folder, and the progress bar. Called by the trainer on
-// every rank; only the first rank writes.
-//   metrics.jsonl          a line for every logged step
-//   events.out.tfevents.*  the same numbers and the pictures, for TensorBoard
-//   samples/step_00000100/ pictures (.png) and films (.mp4)
-#include <ATen/core/Tensor.h>
-
-#include <filesystem>
-#include <iosfwd>
-#include <memory>
-#include <string>
+// RunLog: what a person sees of a run: the progress bar, metrics.jsonl, TensorBoard events, and lines about
+// samples and bad files. Only the first rank writes; the others' calls do nothing.
+#include <set>
 
 #include "base/config.h"
 #include "base/metrics_log.h"
 #include "base/progress.h"
+#include "data/loader.h"
+#include "parallel/world.h"
+#include "train/evaluate.h"
 #include "train/event_file.h"
+#include "train/step.h"
 
 namespace orrery {
 
-// What a logged step reports. more: further names behind these, in the same order on every step.
-struct StepReport {
-  double loss = 0, lr = 0, grad_norm = 0, step_ms = 0;
-  Metrics more = {};
-};
-
-// Makes the folder. Throws Error if it cannot be written, or if it holds the steps of an earlier run and
-// train.resume is never: no run overwrites another.
-void prepare_run_folder(const TrainConfig& config);
-
-struct RunLogOptions {
-  bool writes = true;           // false on all ranks but the first: calls do nothing
-  int64_t steps_done = 0;       // by the checkpoint that the run goes on from; later records are dropped
-  std::ostream* out = nullptr;  // for the bar; null: standard output and its terminal
-};
-
 class RunLog {
  public:
-  RunLog(const TrainConfig& config, const RunLogOptions& options);
+  // steps_done > 0: a resumed run; lines of later steps are dropped from metrics.jsonl.
+  RunLog(const Config& config, const World& world, int64_t steps_done);
 
-  void tick(int64_t step);                             // after every step: moves the bar, reads no numbers
-  void log(int64_t step, const StepReport& report);    // after a logged step
-  void note(const std::string& line);                  // a line above the bar
-  void scalars(int64_t step, const Metrics& metrics);  // TensorBoard alone: evaluation
-
-  // image: uint8 [H,W,3] RGB to samples/step_.../NAME.png and TensorBoard; frames: uint8 [F,H,W,3] RGB to
-  // samples/step_.../NAME.mp4. Names are file names.
-  void image(int64_t step, const std::string& name, const at::Tensor& image);
-  void film(int64_t step, const std::string& name, const at::Tensor& frames, int64_t fps);
+  void note(const std::string& line);
+  // After each step; writes every train.log_every-th one and the last.
+  void step(int64_t done, const StepResult& result, double step_ms);
+  // Samples of this step, written into folder.
+  void evaluation(int64_t done, const Evaluation& evaluation, const std::filesystem::path& folder);
+  // The last word of a run: prints the figures and writes summary.json.
+  void summary(const Evaluation& evaluation, double train_seconds, const std::filesystem::path& folder);
 
  private:
-  std::filesystem::path sample_path(int64_t step, const std::string& file) const;
-
-  struct Sinks {
+  const Config& config_;
+  struct Outputs {
     MetricsLog metrics;
     EventFile events;
     Progress progress;
-    std::string detail;
   };
-  std::filesystem::path folder_;
-  std::unique_ptr<Sinks> sinks_;  // null: this rank does not write
+  std::unique_ptr<Outputs> out_;  // null on other ranks
 };
 
 }  // namespace orrery

@@ -1,0 +1,141 @@
+#include "train/evaluate.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "data/demo_measure.h"
+#include "infer/contact_sheet.h"
+#include "infer/metrics.h"
+#include "media/encode.h"
+
+namespace orrery {
+namespace {
+
+constexpr int64_t kClipsAtOnce = 8;
+constexpr int64_t kSheetRows = 8;
+
+at::Tensor frames_last(const at::Tensor& clip) {
+  return clip.permute({1, 2, 3, 0}).contiguous();
+}  // (3,F,H,W) -> (F,H,W,3)
+
+// truth and sample next to each other, one film
+at::Tensor side_by_side(const at::Tensor& truth, const at::Tensor& sample) {
+  return at::cat({frames_last(truth), frames_last(sample)}, 2);
+}
+
+// One row a clip: clip number, PSNR of model and of repetition, judged, obeyed.
+constexpr int64_t kColumns = 4;
+
+void measure(const at::Tensor& row, const Clip& clip, const at::Tensor& sample, int64_t given) {
+  const at::Tensor truth = clip.video.slice(1, given), future = sample.slice(1, given);
+  const at::Tensor repeat = clip.video.slice(1, given - 1, given).expand_as(truth);
+  const auto db = [](const at::Tensor& a, const at::Tensor& b) {
+    return psnr(a.unsqueeze(0), b.unsqueeze(0))[0].item<double>();
+  };
+  row[0] = db(future, truth);
+  row[1] = db(repeat, truth);
+  if (const auto task = parse_demo_prompt(clip.caption)) {
+    row[2] = 1;
+    row[3] = judge_demo(frames_last(sample), *task).obeyed ? 1 : 0;
+  }
+}
+
+Evaluation summary(const at::Tensor& rows) {
+  const at::Tensor sums = rows.sum(0);
+  const auto column = [&](int64_t i) { return sums[i].item<double>(); };
+  Evaluation out;
+  out.clips = rows.size(0);
+  out.psnr_model_db = column(0) / static_cast<double>(out.clips);
+  out.psnr_repeat_db = column(1) / static_cast<double>(out.clips);
+  out.judged = static_cast<int64_t>(column(2));
+  out.prompt_obeyed = out.judged > 0 ? column(3) / static_cast<double>(out.judged) : 0;
+  return out;
+}
+
+// Numbers of this rank's clips, cut into generator calls of one shape each.
+std::vector<std::vector<int64_t>> groups_of(const std::vector<Clip>& clips, const Comm& comm) {
+  std::vector<std::vector<int64_t>> groups;
+  for (auto i = static_cast<size_t>(comm.rank()); i < clips.size(); i += static_cast<size_t>(comm.size())) {
+    const bool fits =
+        !groups.empty() && static_cast<int64_t>(groups.back().size()) < kClipsAtOnce &&
+        clips[static_cast<size_t>(groups.back().back())].video.sizes() == clips[i].video.sizes();
+    if (!fits) groups.emplace_back();
+    groups.back().push_back(static_cast<int64_t>(i));
+  }
+  return groups;
+}
+
+at::Tensor generate_group(const Config& config, const Generator& generator, const std::vector<Clip>& clips,
+                          const std::vector<int64_t>& numbers) {
+  Tensors videos;
+  std::vector<std::string> prompts;
+  std::vector<int64_t> seeds;
+  for (const int64_t number : numbers) {
+    const Clip& clip = clips[static_cast<size_t>(number)];
+    videos.push_back(clip.video);
+    prompts.push_back(clip.caption);
+    seeds.push_back(config.sample.seed + number);
+  }
+  return generator(at::stack(videos), prompts, seeds);
+}
+
+// The sheet's films as one tensor (rows, 2, F, H, W, 3): truth and sample; rows of other ranks' clips are
+// zero.
+void write_sheet(const std::filesystem::path& file, const at::Tensor& films,
+                 const std::vector<std::string>& captions, int64_t given, Evaluation& result) {
+  std::vector<SheetRow> rows;
+  for (int64_t i = 0; i < films.size(0); ++i)
+    rows.push_back(
+        {films[i][0].slice(0, 0, given), films[i][0], films[i][1], captions[static_cast<size_t>(i)]});
+  const at::Tensor sheet = contact_sheet(rows, std::min<int64_t>(4, films.size(2)));
+  write_png(file, sheet);
+  std::ifstream png(file, std::ios::binary);
+  result.contact_sheet_png.assign(std::istreambuf_iterator<char>(png), {});
+  result.sheet_height = sheet.size(0);
+  result.sheet_width = sheet.size(1);
+}
+
+}  // namespace
+
+Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data, int64_t num_clips,
+                    const std::filesystem::path& out_dir, Comm& comm) {
+  const std::vector<Clip> clips = read_clips(data, 0, num_clips).clips;
+  require(!clips.empty(), "evaluation: none of the ", data.size(), " held-out films can be read");
+  const int64_t given =
+      config.sample.condition_frames == 0 ? 1 : 1 + 4 * (config.sample.condition_frames - 1);
+  std::filesystem::create_directories(out_dir);
+  at::Tensor rows = at::zeros({static_cast<int64_t>(clips.size()), kColumns}, at::kDouble);
+  std::vector<std::string> captions;
+  for (const Clip& clip : clips)
+    if (static_cast<int64_t>(captions.size()) < kSheetRows && clip.video.sizes() == clips[0].video.sizes())
+      captions.push_back(clip.caption);
+    else
+      break;
+  const auto sheet_rows = static_cast<int64_t>(captions.size());
+  Shape sheet_shape = frames_last(clips[0].video).sizes().vec();
+  sheet_shape.insert(sheet_shape.begin(), {sheet_rows, 2});
+  at::Tensor sheet = at::zeros(sheet_shape, at::kByte);
+  for (const std::vector<int64_t>& group : groups_of(clips, comm)) {
+    const at::Tensor samples = generate_group(config, generator, clips, group);
+    for (size_t k = 0; k < group.size(); ++k) {
+      const int64_t number = group[k];
+      const Clip& clip = clips[static_cast<size_t>(number)];
+      const at::Tensor sample = samples[static_cast<int64_t>(k)];
+      measure(rows[number], clip, sample, given);
+      write_mp4(out_dir / text_of("clip_", number, ".mp4"), side_by_side(clip.video, sample),
+                {.fps = {config.sample.fps, 1}});
+      if (number < sheet_rows) sheet[number].copy_(at::stack({frames_last(clip.video), frames_last(sample)}));
+    }
+  }
+  comm.all_reduce(rows, ReduceOp::sum, "evaluation").wait();
+  comm.all_reduce(sheet, ReduceOp::max, "contact sheet").wait();
+  Evaluation result = summary(rows);
+  if (comm.rank() == 0) write_sheet(out_dir / "contact_sheet.png", sheet, captions, given, result);
+  return result;
+}
+
+}  // namespace orrery

@@ -1,0 +1,28 @@
+#pragma once
+// Evaluation on held-out clips: how close generated futures are to the true ones, against repeating the last
+// given frame, and, for demonstration films, whether the block went where the prompt says.
+#include <filesystem>
+
+#include "data/dataset.h"
+#include "infer/generate.h"
+#include "parallel/comm.h"
+
+namespace orrery {
+
+struct Evaluation {
+  int64_t clips = 0;
+  double psnr_model_db = 0;       // mean over clips, over the frames that were not given
+  double psnr_repeat_db = 0;      // of the last given frame, repeated
+  int64_t judged = 0;             // clips whose prompt states a task of the demonstration scene
+  double prompt_obeyed = 0;       // share of the judged clips
+  std::string contact_sheet_png;  // of the first clips; on the first rank
+  int64_t sheet_height = 0, sheet_width = 0;
+};
+
+// Generates the first num_clips readable clips of the data set, shared out over the ranks, and writes films
+// (truth and sample side by side) and one contact sheet (given frame, truth, sample) into out_dir.
+// Collective; every rank gets the result, the first one the sheet too.
+Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data, int64_t num_clips,
+                    const std::filesystem::path& out_dir, Comm& comm);
+
+}  // namespace orrery

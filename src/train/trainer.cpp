@@ -1,0 +1,168 @@
+#include "train/trainer.h"
+
+#include <chrono>
+#include <iostream>
+
+#include "autograd/save_policy.h"
+#include "base/error.h"
+#include "data/loader.h"
+#include "data/video_folder.h"
+#include "parallel/data_parallel.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/run_log.h"
+#include "train/step.h"
+
+namespace orrery {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Settings that this build knows but cannot honour in this combination.
+void check_settings(const Config& c, const World& world) {
+  require(c.parallel.shard == 1 && c.parallel.context == 1, "parallel.shard = ", c.parallel.shard,
+          ", parallel.context = ", c.parallel.context, ": this version trains replicas only, set both to 1");
+  require(c.parallel.replicate == 0 || c.parallel.replicate == world.size(),
+          "parallel.replicate = ", c.parallel.replicate, ", but the run has ", world.size(), " ranks");
+  require(c.train.batch % world.size() == 0, "train.batch = ", c.train.batch,
+          " does not divide by the run's ", world.size(), " ranks");
+  require(!c.data.path.empty(), "data.path is not set: the folder that holds videos/ and metas/");
+  require(c.sample.final_clips == 0 || !c.sample.path.empty() || c.data.held_out > 0,
+          "sample.final_clips = ", c.sample.final_clips, " needs films: set sample.path or data.held_out");
+  require(c.data.image_path.empty() || c.data.image_batch % world.size() == 0,
+          "data.image_batch = ", c.data.image_batch, " does not divide by the run's ", world.size(),
+          " ranks");
+}
+
+// The basis is fitted to the same clips on every rank, so all ranks get the same one; a resumed run reads the
+// stored one.
+std::unique_ptr<LinearTokenizer> make_tokenizer(const Config& c, const Dataset& data, World& world) {
+  if (fs::exists(fs::path(c.train.run_dir) / "tokenizer.safetensors")) return load_tokenizer(c.train.run_dir);
+  const ReadClips read = read_clips(data, static_cast<uint64_t>(c.train.seed), c.tokenizer.fit_clips);
+  require(!read.clips.empty(), c.data.path,
+          ": none of the films can be read, so the tokenizer has nothing to be fitted to",
+          read.bad.empty() ? "" : "; the first says: " + read.bad.front().reason);
+  LinearTokenizerFit fit;
+  for (const Clip& clip : read.clips) fit.add(clip.video.unsqueeze(0));
+  auto tokenizer = std::make_unique<LinearTokenizer>(fit.finish(c.tokenizer.channels, c.tokenizer.whitening));
+  if (world.is_first()) save_tokenizer(c.train.run_dir, *tokenizer);
+  return tokenizer;
+}
+
+std::unique_ptr<DiT> make_network(const Config& c, World& world) {
+  auto net = std::make_unique<DiT>(dit_config(c));
+  net->materialize(device_of(c.numerics, world.local_rank()), scalar_type(c.numerics.dtype));
+  if (c.ckpt.load.empty()) {
+    net->initialize(static_cast<uint64_t>(c.train.seed));
+  } else {
+    load_weights(c.ckpt.load, *net);
+  }
+  if (c.memory.policy == MemoryPolicy::full)
+    for (const auto& block : net->blocks)
+      block->save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
+  return net;
+}
+
+StepBatch step_batch(Batch&& batch) {
+  return {.video = std::move(batch.video),
+          .captions = std::move(batch.captions),
+          .samples = std::move(batch.samples),
+          .kind = batch.is_image ? flow::BatchKind::image : flow::BatchKind::video};
+}
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+class Training {
+ public:
+  Training(const Config& config, World& world)
+      : config_(config),
+        world_(world),
+        data_(open_data(config.data)),
+        films_(config.sample.path.empty() ? data_.held_out : open_films(config.sample.path, config.data)),
+        tokenizer_(make_tokenizer(config, *data_.train, world)),
+        text_(make_text_encoder(config)),
+        net_(make_network(config, world)),
+        step_(config, *net_, *tokenizer_, *text_, world.comm()),
+        generator_(config, *net_, *tokenizer_, *text_) {}
+
+  void run() {
+    int64_t done = 0;
+    if (const auto folder = checkpoint_to_resume(config_))
+      done = load_checkpoint(*folder, config_, *net_, step_);
+    RunLog log(config_, world_, done);
+    if (done > 0) log.note(text_of("resumed after step ", done));
+    Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(log, done));
+    const double begin = seconds();
+    for (; done < config_.train.steps; ++done) one_step(loader, log, done);
+    if (config_.sample.final_clips > 0) final_evaluation(log, seconds() - begin);
+  }
+
+ private:
+  static bool is_due(int64_t done, int64_t every, int64_t steps) {
+    return every > 0 && (done % every == 0 || done == steps);
+  }
+
+  LoaderConfig loader_config(RunLog& log, int64_t start_step) const {
+    return {
+        .seed = static_cast<uint64_t>(config_.train.seed),
+        .rank = world_.rank(),
+        .world = world_.size(),
+        .workers = config_.data.workers,
+        .prefetch = config_.data.prefetch,
+        .start_step = start_step,
+        .max_bad_fraction = config_.data.max_bad_fraction,
+        .on_bad = [&log](const BadFile& file) { log.note("skipped " + file.name + ": " + file.reason); }};
+  }
+
+  void one_step(Loader& loader, RunLog& log, int64_t index) {
+    world_.set_step(index);
+    const double begin = seconds();
+    const StepResult result = step_(step_batch(loader.next()), index);
+    const double step_ms = 1e3 * (seconds() - begin);
+    const int64_t done = index + 1;
+    log.step(done, result, step_ms);
+    if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
+    if (is_due(done, config_.ckpt.every, config_.train.steps)) {
+      if (world_.is_first()) save_checkpoint(config_, *net_, step_, done);
+      world_.comm().barrier("checkpoint").wait();
+    }
+  }
+
+  Evaluation evaluate_averages(int64_t clips, const fs::path& out_dir) {
+    std::optional<AveragedWeights::Swap> averages;
+    if (config_.sample.weights == Weights::ema && step_.averaged()) averages.emplace(*step_.averaged());
+    return evaluate(config_, generator_, *films_, clips, out_dir, world_.comm());
+  }
+
+  void sample(RunLog& log, int64_t done) {
+    const fs::path folder = fs::path(config_.train.run_dir) / "samples" / text_of("step_", done);
+    log.evaluation(done, evaluate_averages(config_.sample.clips, folder), folder);
+  }
+
+  void final_evaluation(RunLog& log, double train_seconds) {
+    const fs::path folder = fs::path(config_.train.run_dir) / "evaluation";
+    log.summary(evaluate_averages(config_.sample.final_clips, folder), train_seconds, folder);
+  }
+
+  const Config& config_;
+  World& world_;
+  DataSets data_;
+  std::shared_ptr<const Dataset> films_;  // for samples and evaluation; may be null
+  std::unique_ptr<LinearTokenizer> tokenizer_;
+  std::unique_ptr<TextEncoder> text_;
+  std::unique_ptr<DiT> net_;
+  TrainStep step_;
+  Generator generator_;
+};
+
+}  // namespace
+
+void run_training(const Config& config, World& world) {
+  check_settings(config, world);
+  fs::create_directories(config.train.run_dir);
+  Training(config, world).run();
+}
+
+}  // namespace orrery
