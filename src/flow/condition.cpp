@@ -14,6 +14,8 @@
 namespace orrery::flow {
 namespace {
 
+constexpr int64_t kMostFrames = 1 << 20;  // far above any clip; bounds what is allocated
+
 // Running sums of the weights.
 std::vector<double> cumulative(const FrameLaw& law) {
   require(!law.choices.empty() && law.choices.size() == law.weights.size(),
@@ -49,8 +51,7 @@ FrameLaw frame_law(const FlowConfig& config) {
 }
 
 FrameLaw uniform_frames(int64_t min, int64_t max) {
-  constexpr int64_t kMost = 1 << 20;  // far above any clip; bounds the table
-  require(min >= 0 && min <= max && max < kMost, "condition frames: from ", min, " to ", max,
+  require(min >= 0 && min <= max && max < kMostFrames, "condition frames: from ", min, " to ", max,
           ", wanted 0 <= from <= to");
   FrameLaw law{{}, {}};
   for (int64_t n = min; n <= max; ++n) {
@@ -80,7 +81,7 @@ at::Tensor num_condition_frames(const FrameLaw& law, const at::Tensor& uniform, 
 at::Tensor condition_mask(const at::Tensor& counts, int64_t num_frames, at::ScalarType dtype) {
   require(counts.dim() == 1 && counts.scalar_type() == at::kLong,
           "num_conditional_frames: wanted int64 [B], got ", counts.sizes(), " ", counts.scalar_type());
-  require(num_frames >= 1, "condition mask: a clip of ", num_frames, " frames");
+  require(num_frames >= 1 && num_frames < kMostFrames, "condition mask: a clip of ", num_frames, " frames");
   require(counts.ge(0).all().item<bool>(), "num_conditional_frames: wanted numbers >= 0");
   const at::Tensor frame = at::arange(num_frames, counts.options());
   return frame.unsqueeze(0).lt(counts.unsqueeze(1)).to(dtype).view({counts.size(0), 1, num_frames, 1, 1});

@@ -54,7 +54,7 @@ double NumpyRandom::standard_normal() {
 
 at::Tensor numpy_normal(int64_t seed, at::IntArrayRef shape) {
   require(seed >= 0 && seed <= int64_t{UINT32_MAX}, "seed is ", seed, ", wanted a number in [0, 2^32)");
-  constexpr int64_t kMostNumbers = int64_t{1} << 34;  // 64 GiB of float32
+  constexpr int64_t kMostNumbers = int64_t{1} << 31;  // 8 GiB of float32
   int64_t numel = 1;
   for (const int64_t size : shape) {
     require(size >= 0 && (size == 0 || numel <= kMostNumbers / size), "noise of shape ", shape,

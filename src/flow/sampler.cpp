@@ -8,7 +8,7 @@ namespace orrery::flow {
 namespace {
 
 constexpr double kTrainSteps = 1000;
-constexpr int64_t kMostSteps = 100000;
+constexpr int64_t kMostSteps = 10000;
 
 NoiseLevels levels_of(const std::vector<double>& sigmas) {
   NoiseLevels levels;

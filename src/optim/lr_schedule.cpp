@@ -8,6 +8,8 @@
 namespace orrery {
 namespace {
 
+constexpr int64_t kLongest = int64_t{1} << 40;  // steps of a cycle
+
 double cycle_factor(const LrCycle& c, int64_t n, bool cosine) {
   require(c.warmup >= 0 && c.warmup < c.length, "learning rate: a cycle of ", c.length, " steps with ",
           c.warmup, " of warm-up, wanted 0 <= warm-up < length");
@@ -21,6 +23,8 @@ double cycle_factor(const LrCycle& c, int64_t n, bool cosine) {
 double cycles_factor(const LrConfig& config, int64_t step) {
   int64_t begin = 0;
   for (const LrCycle& cycle : config.cycles) {
+    require(cycle.length > 0 && cycle.length <= kLongest, "learning rate: a cycle of ", cycle.length,
+            " steps, wanted 1 to ", kLongest);
     if (step <= begin + cycle.length)
       return cycle_factor(cycle, step - begin, config.kind == LrSchedule::lambda_cosine);
     begin += cycle.length;

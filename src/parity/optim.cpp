@@ -101,8 +101,11 @@ LrConfig lr_config(const Case& c) {
   }
   require_known_options(c, {"scheduler_type", "warmup_ratio", "warmup_steps", "max_steps", "lr", "source"});
   const int64_t steps = c.option<int64_t>("max_steps");
+  const double ratio = c.option_or("warmup_ratio", 0.0);
+  require(steps >= 0 && ratio >= 0 && ratio <= 1, "config options max_steps and warmup_ratio are ", steps,
+          " and ", ratio, ", wanted a number >= 0 and a share");
   // transformers' TrainingArguments: warmup_steps wins, else the ratio, rounded up.
-  const double by_ratio = std::ceil(static_cast<double>(steps) * c.option_or("warmup_ratio", 0.0));
+  const double by_ratio = std::ceil(static_cast<double>(steps) * ratio);
   const int64_t warmup = c.option_or<int64_t>("warmup_steps", 0);
   return {.kind = kind, .warmup = warmup > 0 ? warmup : static_cast<int64_t>(by_ratio), .steps = steps};
 }
@@ -178,6 +181,7 @@ NamedTensors run_lr_schedule(const Case& c, at::Device) {
 NamedTensors run_ema_power(const Case& c, at::Device device) {
   const EmaConfig config = ema_config(c);
   const int64_t start = c.option_or<int64_t>("start_iteration", 0);
+  require(start >= 0 && start < int64_t{1} << 40, "config option start_iteration is ", start);
   const auto source =
       c.inputs.find("weights");  // in its own type: the average of bfloat16 weights is float32
   require(source != c.inputs.end() && source->second.dim() >= 1, "the file has no list inputs.weights");

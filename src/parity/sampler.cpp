@@ -41,10 +41,12 @@ NamedTensors run_sampler(const Case& c, at::Device device, SamplerKind kind) {
     return a * x + step.sigma * b + at::tanh(x) * s;
   };
   std::vector<at::Tensor> states;
-  const auto keep = [&](const flow::SamplerStep&, const at::Tensor& x) { states.push_back(x); };
+  const auto keep = [&](const flow::SamplerStep&, const at::Tensor& x) {
+    if (c.wants("x_steps")) states.push_back(x);
+  };
   NamedTensors results;
   results["x"] = flow::sample(kind, levels, c.input("noise", device), velocity, keep);
-  results["x_steps"] = at::stack(states);
+  if (c.wants("x_steps")) results["x_steps"] = at::stack(states);
   add_levels(levels, results);
   return wanted(c, std::move(results));
 }
@@ -126,7 +128,7 @@ NamedTensors run_generate_latent(const Case& c, at::Device device) {
   std::vector<at::Tensor> states;
   const auto keep = [&](const flow::SamplerStep&, const at::Tensor& x) { states.push_back(x); };
   NamedTensors results{{"latent", flow::generate_latent(config, net, in, keep)}, {"noise", in.noise}};
-  results["latent_steps"] = at::stack(states);
+  if (c.wants("latent_steps")) results["latent_steps"] = at::stack(states);
   add_levels(flow::noise_levels(config.sigmas, config.steps, config.shift), results);
   return wanted(c, std::move(results));
 }
