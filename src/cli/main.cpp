@@ -22,6 +22,8 @@ constexpr std::array kCommands = {
     Command{"train", "train a model on films", orrery::cli::run_train},
     Command{"parity", "compare modules with golden cases", orrery::cli::run_parity},
     Command{"forward", "run a module on tensors from a file", orrery::cli::run_forward},
+    Command{"demo-data", "render films of a small physical scene to train on", orrery::cli::run_demo_data},
+    Command{"doctor", "check the machine and say how to mend it", orrery::cli::run_doctor},
     Command{"version", "print the version and what the program was built with", orrery::cli::run_version},
 };
 

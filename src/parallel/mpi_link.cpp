@@ -3,6 +3,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <deque>
 
@@ -57,6 +58,14 @@ bool launched() {
     if (std::getenv(name)) return true;
   const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
   return tasks && std::atoi(tasks) > 1;
+}
+
+std::string library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  mpi_check(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
+  const std::string whole(text.data(), static_cast<size_t>(length));
+  return whole.substr(0, whole.find_first_of(",\n"));  // the vendor's package name and date follow
 }
 
 Layout start() {

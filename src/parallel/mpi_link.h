@@ -18,6 +18,8 @@ void mpi_check(int code, std::string_view call);
 // MPI_Init would need the launcher's daemon and its temporary folders.
 bool launched();
 
+std::string library_version();  // may be called before start()
+
 struct Layout {
   int rank = 0;
   std::vector<int> node_of = {0};  // for each rank its node, numbered in the order of their lowest ranks

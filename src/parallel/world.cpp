@@ -116,6 +116,10 @@ void World::abort(Exit code, const std::string& message) noexcept {
   std::_Exit(static_cast<int>(code));
 }
 
+std::string mpi_library_version() {
+  return mpi::library_version();
+}
+
 Ending ending_of(std::exception_ptr exception) {
   try {
     std::rethrow_exception(exception);

@@ -57,6 +57,8 @@ class World {
 // std::terminate and exit() on any rank end all ranks too.
 int run_world(const WorldOptions& options, const std::function<int(World&)>& body);
 
+std::string mpi_library_version();  // "Open MPI v4.1.4"; needs no World
+
 // Exit code and text for an exception that nobody handled.
 struct Ending {
   Exit code;

@@ -1,0 +1,126 @@
+#include "cli/check.h"
+
+#include <ATen/Context.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+#include "cli/options.h"
+
+namespace orrery::cli {
+namespace {
+
+// The key is refused unless the condition holds.
+struct Rule {
+  std::string_view key;
+  bool (*holds)(const Config&);
+  std::string_view wanted;
+};
+
+int64_t latent_frames(const Config& c) {
+  return 1 + (c.data.frames - 1) / 4;
+}
+bool is_lambda(LrSchedule s) {
+  return s == LrSchedule::lambda_linear || s == LrSchedule::lambda_cosine;
+}
+bool in_films(const Config& c, int64_t most_given) {
+  return latent_frames(c) == 1 || most_given <= latent_frames(c);
+}
+
+const std::vector<Rule>& requirements() {
+  static const std::vector<Rule> kRules = {
+      {"data.path", [](const Config& c) { return !c.data.path.empty(); }, "the folder of the training films"},
+      {"data.frames", [](const Config& c) { return c.data.frames % 4 == 1; },
+       "1, 5, 9, ... (the tokenizer groups 4 frames)"},
+      {"data.height", [](const Config& c) { return c.data.height % 8 == 0; },
+       "a multiple of 8 (the tokenizer's blocks)"},
+      {"data.width", [](const Config& c) { return c.data.width % 8 == 0; },
+       "a multiple of 8 (the tokenizer's blocks)"},
+      {"train.run_dir", [](const Config& c) { return !c.train.run_dir.empty(); }, "a folder"},
+      {"train.resume", [](const Config& c) { return !c.train.resume.empty(); },
+       "auto, never or a checkpoint folder"},
+      {"optim.cycle",
+       [](const Config& c) { return !is_lambda(c.optim.schedule) || c.train.steps <= c.optim.cycle; },
+       "at least train.steps: the schedule has no value after its cycle"},
+      {"optim.warmup",
+       [](const Config& c) { return !is_lambda(c.optim.schedule) || c.optim.warmup < c.optim.cycle; },
+       "less than optim.cycle"},
+      {"flow.shift", [](const Config& c) { return c.flow.shift > 0; }, "a number > 0"},
+      {"flow.condition_frames",
+       [](const Config& c) {
+         const auto& n = c.flow.condition_frames;
+         return !n.empty() && in_films(c, *std::max_element(n.begin(), n.end()));
+       },
+       "numbers of latent frames that a clip has: 1 + (data.frames - 1) / 4"},
+      {"flow.condition_weights",
+       [](const Config& c) {
+         const auto& w = c.flow.condition_weights;
+         return w.size() == c.flow.condition_frames.size() && std::accumulate(w.begin(), w.end(), 0.0) > 0;
+       },
+       "one weight for each of flow.condition_frames, not all of them 0"},
+      {"sample.shift", [](const Config& c) { return c.sample.shift > 0; }, "a number > 0"},
+      {"sample.condition_frames", [](const Config& c) { return in_films(c, c.sample.condition_frames + 1); },
+       "fewer latent frames than a clip has: 1 + (data.frames - 1) / 4"},
+      {"sample.weights",
+       [](const Config& c) { return c.sample.weights == Weights::model || c.optim.ema != Ema::none; },
+       "model, because optim.ema is none"},
+      {"numerics.device",
+       [](const Config& c) { return c.numerics.device == Device::cpu || at::globalContext().hasCUDA(); },
+       "cpu: this build or this machine has no CUDA device (orrery doctor tells which)"},
+      {"parallel.shard", [](const Config& c) { return c.parallel.shard == 1; },
+       "1: every rank holds the whole model"},
+      {"parallel.context", [](const Config& c) { return c.parallel.context == 1; },
+       "1: every rank holds whole clips"},
+  };
+  return kRules;
+}
+
+// The key has an effect only if the condition holds.
+const std::vector<Rule>& effects() {
+  constexpr auto has_images = [](const Config& c) { return !c.data.image_path.empty(); };
+  constexpr auto has_films = [](const Config& c) { return c.data.frames > 1; };
+  constexpr auto lambda = [](const Config& c) { return is_lambda(c.optim.schedule); };
+  static const std::vector<Rule> kRules = {
+      {"data.image_batches", has_images, "data.image_path"},
+      {"data.video_batches", has_images, "data.image_path"},
+      {"data.image_batch", has_images, "data.image_path"},
+      {"data.stride", has_films, "data.frames > 1"},
+      {"flow.condition_frames", has_films, "data.frames > 1"},
+      {"flow.condition_weights", has_films, "data.frames > 1"},
+      {"flow.condition_timestep", has_films, "data.frames > 1"},
+      {"flow.replace_condition", has_films, "data.frames > 1"},
+      {"optim.cycle", lambda, "optim.schedule=lambda_linear or lambda_cosine"},
+      {"optim.start_factor", lambda, "optim.schedule=lambda_linear or lambda_cosine"},
+      {"optim.max_factor", lambda, "optim.schedule=lambda_linear or lambda_cosine"},
+      {"optim.min_factor", [](const Config& c) { return c.optim.schedule != LrSchedule::constant; },
+       "another optim.schedule than constant"},
+      {"optim.ema_rate", [](const Config& c) { return c.optim.ema == Ema::power; }, "optim.ema=power"},
+      {"optim.ema_decay",
+       [](const Config& c) { return c.optim.ema == Ema::constant || c.optim.ema == Ema::flow_grpo; },
+       "optim.ema=constant or flow_grpo"},
+      {"optim.master_weights", [](const Config& c) { return c.numerics.dtype == Dtype::bfloat16; },
+       "numerics.dtype=bfloat16"},
+      {"sample.shift", [](const Config& c) { return c.sample.sigmas == Sigmas::linear; },
+       "sample.sigmas=linear"},
+      {"ckpt.keep", [](const Config& c) { return c.ckpt.every > 0; }, "ckpt.every > 0"},
+  };
+  return kRules;
+}
+
+}  // namespace
+
+void check_config(const Config& config) {
+  Config values = config, defaults;
+  const Settings table = settings_of(values), untouched = settings_of(defaults);
+  for (const auto& [key, holds, wanted] : requirements()) {
+    require(holds(config), key, ": got \"", table.find(key)->show(), "\", wanted ", wanted);
+  }
+  for (const auto& [key, holds, needed] : effects()) {
+    const std::string value = table.find(key)->show();
+    require(holds(config) || value == untouched.find(key)->show(), key, "=", value,
+            " has no effect: it needs ", needed);
+  }
+}
+
+}  // namespace orrery::cli

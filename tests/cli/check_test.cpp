@@ -1,0 +1,125 @@
+#include "cli/check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/version.h"
+#include "cli/options.h"
+#include "cli/run_files.h"
+
+namespace orrery::cli {
+namespace {
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+Config with(const Pairs& changes) {
+  Config config;
+  const Settings table = settings_of(config);
+  table.set("data.path", "films", "");
+  for (const auto& [key, value] : changes) table.set(key, value, "");
+  return config;
+}
+
+// The last change makes the configuration wrong: without it, it is accepted.
+void expect_refused(Pairs changes, const std::string& message) {
+  const std::string last = changes.back().first;
+  try {
+    check_config(with(changes));
+    ADD_FAILURE() << last << " is accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr(message));
+  }
+  changes.pop_back();
+  EXPECT_NO_THROW(check_config(with(changes))) << last;
+}
+
+TEST(CheckConfig, combinations_that_cannot_work_are_refused) {
+  expect_refused({{"data.path", ""}}, "data.path: got \"\", wanted the folder");
+  expect_refused({{"data.frames", "16"}}, "data.frames: got \"16\"");
+  expect_refused({{"data.height", "60"}}, "data.height: got \"60\"");
+  expect_refused({{"data.width", "60"}}, "data.width: got \"60\"");
+  expect_refused({{"train.run_dir", ""}}, "train.run_dir");
+  expect_refused({{"train.resume", ""}}, "train.resume");
+  expect_refused({{"train.steps", "400001"}}, "optim.cycle: got \"400000\"");
+  expect_refused({{"optim.warmup", "400000"}}, "optim.warmup");
+  expect_refused({{"flow.shift", "0"}}, "flow.shift");
+  expect_refused({{"flow.condition_weights", "1"}}, "flow.condition_weights");
+  expect_refused({{"flow.condition_weights", "0, 0, 0"}}, "flow.condition_weights");
+  expect_refused({{"flow.condition_frames", "0, 1, 25"}}, "flow.condition_frames");
+  expect_refused({{"sample.shift", "0"}}, "sample.shift");
+  expect_refused({{"sample.condition_frames", "24"}}, "sample.condition_frames");
+  expect_refused({{"sample.weights", "model"}, {"optim.ema", "none"}, {"sample.weights", "ema"}},
+                 "sample.weights");
+  expect_refused({{"parallel.shard", "2"}}, "parallel.shard: got \"2\"");
+  expect_refused({{"parallel.context", "2"}}, "parallel.context: got \"2\"");
+  Config none = with({});
+  none.flow.condition_frames = {};
+  EXPECT_THROW(check_config(none), Error);
+}
+
+TEST(CheckConfig, settings_without_effect_are_refused) {
+  expect_refused({{"data.image_batches", "2"}},
+                 "data.image_batches=2 has no effect: it needs data.image_path");
+  expect_refused({{"data.video_batches", "2"}}, "data.video_batches=2 has no effect");
+  expect_refused({{"data.image_batch", "2"}}, "data.image_batch=2 has no effect");
+  for (const auto& change : {Pairs::value_type{"data.stride", "2"},
+                             {"flow.condition_frames", "0, 1, 3"},
+                             {"flow.condition_weights", "1, 1, 1"},
+                             {"flow.condition_timestep", "0.1"},
+                             {"flow.replace_condition", "false"}}) {
+    expect_refused({{"data.frames", "1"}, change}, "has no effect: it needs data.frames > 1");
+  }
+  for (const auto& change : {Pairs::value_type{"optim.cycle", "500000"},
+                             {"optim.start_factor", "0.5"},
+                             {"optim.max_factor", "0.5"}}) {
+    expect_refused({{"optim.schedule", "linear"}, change}, "has no effect: it needs optim.schedule");
+  }
+  expect_refused({{"optim.schedule", "constant"}, {"optim.min_factor", "0.1"}},
+                 "optim.min_factor=0.1 has no effect");
+  expect_refused({{"optim.ema", "constant"}, {"optim.ema_rate", "0.2"}}, "optim.ema_rate=0.2 has no effect");
+  expect_refused({{"optim.ema_decay", "0.9"}}, "optim.ema_decay=0.9 has no effect");
+  expect_refused({{"optim.master_weights", "false"}}, "needs numerics.dtype=bfloat16");
+  expect_refused({{"sample.sigmas", "karras"}, {"sample.shift", "3"}}, "sample.shift=3 has no effect");
+  expect_refused({{"ckpt.every", "0"}, {"ckpt.keep", "1"}}, "ckpt.keep=1 has no effect");
+}
+
+TEST(CheckConfig, recipes_are_accepted) {
+  int64_t recipes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(ORRERY_SOURCE_DIR) + "/launch")) {
+    if (entry.path().extension() != ".ini") continue;
+    SCOPED_TRACE(entry.path());
+    Config config;
+    config.data.path = "films";
+    EXPECT_NO_THROW(read_ini(entry.path(), settings_of(config)); check_config(config));
+    ++recipes;
+  }
+  if (recipes == 0) GTEST_SKIP() << "launch/ has no recipe";
+}
+
+TEST(RunFiles, configuration_comes_back_and_the_run_is_described) {
+  Config config = with({{"train.seed", "7"}, {"train.lr", "0.1"}});
+  const std::filesystem::path folder = testing::TempDir() + "run_files_" + std::to_string(getpid());
+  std::filesystem::create_directories(folder);
+  config.train.run_dir = folder;
+  write_run_files(config, {"--train.lr=0.1", "\xff"}, 2);
+  Config again;
+  read_ini(folder / "config.ini", settings_of(again));
+  EXPECT_TRUE(again == config);
+  std::ifstream in(folder / "run.json");
+  const auto run = nlohmann::json::parse(in);
+  EXPECT_EQ(run.at("version"), version());
+  EXPECT_EQ(run.at("commit"), git_commit());
+  EXPECT_EQ(run.at("seed"), 7);
+  EXPECT_EQ(run.at("ranks"), 2);
+  EXPECT_EQ(run.at("arguments").at(0), "--train.lr=0.1");
+  EXPECT_TRUE(run.contains("host") && run.contains("started") && run.contains("libtorch"));
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace orrery::cli
