@@ -182,6 +182,19 @@ void write_episodes(const DemoDataOptions& o, const fs::path& path) {
   file.close();
 }
 
+// A folder that is gone with this object, unless it has been renamed.
+class WorkFolder {
+ public:
+  explicit WorkFolder(fs::path path) : path(std::move(path)) { fs::remove_all(this->path); }
+  ~WorkFolder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+  const fs::path path;
+};
+
 }  // namespace
 
 DemoClip make_demo_clip(int64_t seed, int64_t clip, int64_t frames) {
@@ -198,13 +211,12 @@ void write_demo_data(const DemoDataOptions& options) {
   check_options(options);
   fs::path out = fs::absolute(options.out).lexically_normal();
   if (!out.has_filename()) out = out.parent_path();  // "demo/" is "demo"
-  const fs::path partial = out.string() + ".partial";
-  fs::remove_all(partial);
+  const WorkFolder partial(out.string() + ".partial");
   for (const char* folder : {"train", "held_out"})
-    for (const char* kind : {"videos", "metas"}) fs::create_directories(partial / folder / kind);
-  write_films(options, partial);
-  write_episodes(options, partial / "episodes.hdf5");
-  fs::rename(partial, out);
+    for (const char* kind : {"videos", "metas"}) fs::create_directories(partial.path / folder / kind);
+  write_films(options, partial.path);
+  write_episodes(options, partial.path / "episodes.hdf5");
+  fs::rename(partial.path, out);
 }
 
 }  // namespace orrery

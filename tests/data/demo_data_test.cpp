@@ -1,5 +1,6 @@
 #include "data/demo_data.h"
 
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <hdf5.h>
 #include <unistd.h>
@@ -9,6 +10,9 @@
 #include <set>
 
 #include "base/error.h"
+#include "data/demo_measure.h"
+#include "data/demo_render.h"
+#include "media/decode.h"
 
 namespace orrery {
 namespace {
@@ -130,6 +134,21 @@ TEST_F(DemoData, writes_films_prompts_and_nothing_else) {
   EXPECT_FALSE(fs::exists(o.out.string() + ".partial"));
 }
 
+TEST_F(DemoData, films_on_file_show_the_scene_and_obey_their_prompts) {
+  const DemoDataOptions o = options("films");
+  write_demo_data(o);
+  for (int64_t i = 0; i < 7; ++i) {
+    const DemoClip clip = make_demo_clip(0, i, 17);
+    VideoFile file(o.out / (i < 5 ? "train" : "held_out") / "videos" / ("000" + std::to_string(i) + ".mp4"));
+    ASSERT_EQ(file.frames(), 17);
+    EXPECT_EQ(file.fps(), (Rational{10, 1}));
+    const at::Tensor film = file.read(0, 17);
+    const at::Tensor truth = render_demo(clip.scene, clip.episode.states, 64, 64);
+    EXPECT_LT((film.to(at::kFloat) - truth.to(at::kFloat)).abs().mean().item<double>(), 5);
+    EXPECT_TRUE(judge_demo(film, clip.task).obeyed) << clip.prompt;
+  }
+}
+
 TEST_F(DemoData, same_seed_same_bytes_whatever_the_threads) {
   DemoDataOptions a = options("a"), b = options("b"), c = options("c");
   a.threads = 1;
@@ -220,6 +239,13 @@ TEST_F(DemoData, an_interrupted_run_is_swept_away) {
   std::ofstream(o.out.string() + ".partial/train/videos/0999.mp4") << "half a film";
   write_demo_data(o);
   EXPECT_FALSE(fs::exists(o.out / "train/videos/0999.mp4"));
+}
+
+TEST_F(DemoData, a_failed_run_leaves_nothing) {
+  fs::create_directories(root_);
+  std::ofstream(root_ / "file") << "not a folder";
+  EXPECT_ANY_THROW(write_demo_data(options("file/set")));
+  EXPECT_EQ(tree_of(root_).size(), 1u);
 }
 
 TEST_F(DemoData, refuses_options_out_of_range) {
