@@ -38,7 +38,7 @@ RunLog::RunLog(const Config& config, const World& world, int64_t steps_done) : c
                                   return terminal_columns(STDERR_FILENO);
                                 }};
   out_.reset(new Outputs{MetricsLog(dir / "metrics.jsonl", steps_done),
-                         EventFile(dir / "tensorboard", steps_done), Progress(std::cerr, options)});
+                         EventFile(dir / "tensorboard", steps_done + 1), Progress(std::cerr, options)});
 }
 
 void RunLog::note(const std::string& line) {

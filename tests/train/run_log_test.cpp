@@ -1,104 +1,97 @@
 #include "train/run_log.h"
 
-#include <ATen/ops/full.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/error.h"
-#include "media/decode.h"
 
 namespace orrery {
 namespace {
 
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
 class RunLogTest : public testing::Test {
  protected:
   RunLogTest() {
-    config_.run_dir = testing::TempDir() + "run_log_" + std::to_string(getpid()) + "/deep/run";
-    config_.steps = 100;
+    config_.train.run_dir = testing::TempDir() + "run_log_" + std::to_string(getpid());
+    config_.train.steps = 25;
+    config_.train.log_every = 10;
   }
-  ~RunLogTest() override {
-    std::filesystem::remove_all(std::filesystem::path(config_.run_dir).parent_path().parent_path());
+  ~RunLogTest() override { std::filesystem::remove_all(config_.train.run_dir); }
+
+  // The run from one step to another; what people saw of it.
+  std::string run(int64_t done, int64_t until) {
+    testing::internal::CaptureStderr();
+    {
+      RunLog log(config_, world_, done);
+      while (done < until) log.step(++done, {.loss = 0.5, .grad_norm = 2, .lr = 1e-3}, 30);
+    }
+    return testing::internal::GetCapturedStderr();
   }
-  std::vector<int64_t> logged_steps() const {
-    std::ifstream in(config_.run_dir + "/metrics.jsonl");
-    std::vector<int64_t> steps;
-    for (std::string line; std::getline(in, line);) steps.push_back(nlohmann::json::parse(line).at("step"));
-    return steps;
+  std::vector<nlohmann::json> lines() const {
+    std::ifstream in(config_.train.run_dir + "/metrics.jsonl");
+    std::vector<nlohmann::json> all;
+    for (std::string line; std::getline(in, line);) all.push_back(nlohmann::json::parse(line));
+    return all;
+  }
+  std::vector<int64_t> steps() const {
+    std::vector<int64_t> all;
+    for (const auto& line : lines()) all.push_back(line.at("step"));
+    return all;
   }
 
-  TrainConfig config_;
-  std::ostringstream out_;
+  World world_;
+  Config config_;
 };
 
-TEST_F(RunLogTest, a_logged_step_reaches_file_events_and_people) {
-  RunLog log(config_, {.out = &out_});
-  log.tick(1);
-  log.log(10, {.loss = 0.5, .lr = 1e-3, .grad_norm = 2, .step_ms = 30, .more = {{"clips_per_s", 4}}});
-  log.note("sample films: runs/x");
-  std::ifstream in(config_.run_dir + "/metrics.jsonl");
-  const auto line = nlohmann::json::parse(in);
-  EXPECT_EQ(line,
-            nlohmann::json::parse(
-                R"({"step":10,"loss":0.5,"lr":0.001,"grad_norm":2.0,"step_ms":30.0,"clips_per_s":4.0})"));
-  EXPECT_THAT(out_.str(), testing::AllOf(testing::StartsWith("step 10/100  loss 0.5"),
-                                         testing::EndsWith("sample films: runs/x\n")));
-}
-
-TEST_F(RunLogTest, pictures_and_films_lie_in_the_step_s_folder) {
-  RunLog log(config_, {.out = &out_});
-  log.image(100, "sheet", at::full({32, 48, 3}, 77, at::kByte));
-  log.film(100, "clip_0", at::full({5, 32, 48, 3}, 77, at::kByte), 8);
-  const std::string folder = config_.run_dir + "/samples/step_00000100/";
-  EXPECT_TRUE(VideoFile(folder + "sheet.png").read(0, 1).eq(77).all().item<bool>());
-  VideoFile film(folder + "clip_0.mp4");
-  EXPECT_EQ(film.frames(), 5);
-  EXPECT_EQ(film.fps(), (Rational{8, 1}));
+TEST_F(RunLogTest, logged_steps_reach_the_file_and_people) {
+  const std::string seen = run(0, 25);
+  EXPECT_THAT(steps(), ElementsAre(10, 20, 25));  // every tenth and the last
+  EXPECT_EQ(lines().front(),
+            nlohmann::json::parse(R"({"step":10,"loss":0.5,"lr":0.001,"grad_norm":2.0,"step_ms":30.0})"));
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), '\n'), 3);
+  EXPECT_THAT(seen,
+              AllOf(HasSubstr("step 10/25  loss 0.5000"), HasSubstr("step 25/25"), HasSubstr("ETA 0:00")));
 }
 
 TEST_F(RunLogTest, resume_goes_on_behind_the_checkpoint) {
-  {
-    RunLog log(config_, {.out = &out_});
-    for (int64_t step = 10; step <= 50; step += 10) log.log(step, {});
-  }
-  {
-    RunLog log(config_, {.steps_done = 30, .out = &out_});
-    log.log(40, {});
-  }
-  EXPECT_THAT(logged_steps(), testing::ElementsAre(10, 20, 30, 40));
+  run(0, 21);
+  run(10, 25);
+  EXPECT_THAT(steps(), ElementsAre(10, 20, 25));
+  run(10, 11);
+  EXPECT_THAT(steps(), ElementsAre(10));
 }
 
-TEST_F(RunLogTest, never_resume_does_not_overwrite_a_run) {
-  config_.resume = "never";
-  prepare_run_folder(config_);
-  prepare_run_folder(config_);  // a run that failed before its first step leaves nothing to protect
-  { RunLog(config_, {.out = &out_}).log(10, {}); }
-  EXPECT_THROW(prepare_run_folder(config_), Error);
-  EXPECT_THROW(RunLog(config_, {.out = &out_}), Error);
-  EXPECT_THAT(logged_steps(), testing::ElementsAre(10));
+TEST_F(RunLogTest, a_skipped_step_is_told) {
+  testing::internal::CaptureStderr();
+  RunLog(config_, world_, 0).step(3, {.skipped = true}, 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "step 3: skipped, a gradient was not finite\n");
 }
 
-TEST_F(RunLogTest, other_ranks_write_nothing) {
-  RunLog log(config_, {.writes = false, .out = &out_});
-  log.tick(1);
-  log.log(10, {});
-  log.note("x");
-  log.scalars(10, {{"psnr", 1}});
-  log.image(1, "a", at::full({8, 8, 3}, 1, at::kByte));
-  log.film(1, "a", at::full({1, 8, 8, 3}, 1, at::kByte), 8);
-  EXPECT_FALSE(std::filesystem::exists(config_.run_dir));
-  EXPECT_EQ(out_.str(), "");
-}
-
-TEST_F(RunLogTest, a_folder_that_cannot_be_made_is_refused) {
-  config_.run_dir = "/proc/run";
-  EXPECT_THROW(prepare_run_folder(config_), Error);
-  config_.run_dir = "";
-  EXPECT_THROW(prepare_run_folder(config_), Error);
+TEST_F(RunLogTest, the_summary_holds_the_figures_of_the_evaluation) {
+  const Evaluation evaluation = {.clips = 32,
+                                 .psnr_model_db = 26.5,
+                                 .psnr_repeat_db = 18.25,
+                                 .judged = 30,
+                                 .prompt_obeyed = 0.9,
+                                 .contact_sheet_png = "png",
+                                 .sheet_height = 4,
+                                 .sheet_width = 5};
+  testing::internal::CaptureStderr();
+  RunLog(config_, world_, 0).summary(evaluation, 12.5, "films");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), AllOf(HasSubstr("26.50 dB"), HasSubstr("18.25 dB"),
+                                                            HasSubstr("90 % of 30"), HasSubstr("films")));
+  std::ifstream in(config_.train.run_dir + "/summary.json");
+  const auto summary = nlohmann::json::parse(in);
+  EXPECT_EQ(summary,
+            nlohmann::json::parse(R"({"psnr_model_db":26.5,"psnr_repeat_db":18.25,"prompt_obeyed":0.9,
+                                               "clips":32,"train_seconds":12.5})"));
 }
 
 }  // namespace
