@@ -19,7 +19,7 @@ struct ClipShape {
 };
 
 struct Clip {
-  at::Tensor video;  // uint8 [3,F,H,W] RGB; may be shared with a cache, so never written to
+  at::Tensor video;  // uint8 [3,F,H,W] RGB, contiguous
   std::string caption;
   double fps = 0;                               // frames of the clip a second: the film's rate / stride
   int64_t first_frame = 0;                      // number of its first frame in the film

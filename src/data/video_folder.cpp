@@ -1,47 +1,27 @@
 #include "data/video_folder.h"
 
-#include <ATen/ops/empty.h>
-
 #include <atomic>
-#include <cmath>
 #include <mutex>
 #include <thread>
 
 #include "base/error.h"
 #include "data/caption.h"
-#include "media/decode.h"
-#include "media/resize.h"
+#include "data/film.h"
 
 namespace orrery {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kImageFps = 30;                     // cosmos-predict2.5: images of the mixture
-constexpr double kFallbackFps = 16;                  // dataset_video.py, for a film that does not tell
-constexpr int64_t kDecodeBytes = int64_t{32} << 20;  // of stored frames held at a time while a clip is read
 constexpr int64_t kIndexFrames = int64_t{1} << 22;   // of all films whose frame index is kept
 constexpr int64_t kCacheBytes = int64_t{512} << 20;  // of each data set that is trained on
-constexpr int64_t kCachedWindows = 8;                // a film with more clips is not worth caching
+constexpr int64_t kWholeBytes = int64_t{256} << 20;  // stored frames decoded to keep one film (about 1 s)
 
 // What is known of a film after the first look; a failure is remembered, so that it is found once.
-struct FilmFacts {
-  std::string failure, remark;
-  int64_t frames = 0, height = 0, width = 0;
-  double fps = 0;
-  std::shared_ptr<const VideoIndex> index;  // null if the store of indices is full
+struct Known {
+  FilmFacts facts;
+  std::string failure;
 };
-
-// uint8 [n,H,W,3] into frames first .. first + n - 1 of video, uint8 [3,F,H,W].
-void to_planes(const at::Tensor& frames, const at::Tensor& video, int64_t first) {
-  const int64_t count = frames.size(0), pixels = video.size(2) * video.size(3);
-  const auto* in = frames.const_data_ptr<uint8_t>();
-  auto* out = video.mutable_data_ptr<uint8_t>() + first * pixels;
-  const int64_t plane = video.size(1) * pixels;
-  for (int64_t f = 0; f < count; ++f, in += 3 * pixels, out += pixels)
-    for (int64_t p = 0; p < pixels; ++p)
-      for (int64_t c = 0; c < 3; ++c) out[c * plane + p] = in[3 * p + c];
-}
 
 void list_folder(const fs::path& folder, const fs::path& captions, std::vector<FilmFile>& films) {
   std::error_code error;
@@ -87,12 +67,13 @@ class VideoFolder::Impl {
   int64_t size() const { return static_cast<int64_t>(films_.size()); }
 
  private:
-  std::shared_ptr<const FilmFacts> facts(int64_t index);
-  std::shared_ptr<const FilmFacts> look(int64_t index) const;
+  std::shared_ptr<const Known> known(int64_t index);
+  std::shared_ptr<const Known> look(int64_t index) const;
   void sort_into_buckets();
-  void read(int64_t index, const FilmFacts& facts, Clip& clip, const std::stop_token& stop) const;
-  std::optional<Clip> cached(int64_t index, int64_t start);
-  void keep(int64_t index, const Clip& clip);
+  FrameForm form(int64_t index) const {
+    return {options_.sizes[buckets_[index]], options_.resize, options_.max_pixels};
+  }
+  std::shared_ptr<const Frames> whole(int64_t index, const FilmFacts& facts, const std::stop_token& stop);
 
   std::vector<FilmFile> films_;
   ClipOptions options_;
@@ -100,10 +81,9 @@ class VideoFolder::Impl {
   std::vector<int64_t> buckets_;
 
   std::mutex mutex_;  // guards what follows
-  std::vector<std::shared_ptr<const FilmFacts>> facts_;
+  std::vector<std::shared_ptr<const Known>> known_;
+  std::vector<std::shared_ptr<const Frames>> kept_;  // films that are held decoded
   int64_t index_frames_ = 0;
-  std::map<std::pair<int64_t, int64_t>, Clip> cache_;  // by film and first frame
-  int64_t cache_bytes_ = 0;
 };
 
 VideoFolder::Impl::Impl(std::vector<FilmFile> films, ClipOptions options)
@@ -116,7 +96,8 @@ VideoFolder::Impl::Impl(std::vector<FilmFile> films, ClipOptions options)
   require(options_.max_pixels >= 1, "data.max_pixels: got ", options_.max_pixels, ", wanted 1 or more");
   require(!options_.sizes.empty(), "data: no clip size given");
   span_ = (options_.frames - 1) * options_.stride + 1;
-  facts_.resize(films_.size());
+  known_.resize(films_.size());
+  kept_.resize(films_.size());
   buckets_.assign(films_.size(), 0);
   if (options_.sizes.size() > 1) sort_into_buckets();
 }
@@ -135,7 +116,7 @@ void VideoFolder::Impl::sort_into_buckets() {
       threads.emplace_back([&] {
         const c10::InferenceMode guard;
         try {
-          for (int64_t i = next++; i < size(); i = next++) facts(i);
+          for (int64_t i = next++; i < size(); i = next++) known(i);
         } catch (...) {
           const std::scoped_lock lock(mutex_);
           error = std::current_exception();
@@ -145,118 +126,86 @@ void VideoFolder::Impl::sort_into_buckets() {
   if (error) std::rethrow_exception(error);
   std::vector<int64_t> films_of(options_.sizes.size(), 0);
   for (int64_t i = 0; i < size(); ++i)
-    if (facts_[i]->failure.empty())
-      ++films_of[buckets_[i] = nearest_bucket(options_.sizes, facts_[i]->height, facts_[i]->width)];
+    if (known_[i]->failure.empty())
+      ++films_of[buckets_[i] =
+                     nearest_bucket(options_.sizes, known_[i]->facts.height, known_[i]->facts.width)];
   const int64_t largest = std::max_element(films_of.begin(), films_of.end()) - films_of.begin();
   for (int64_t i = 0; i < size(); ++i)
-    if (!facts_[i]->failure.empty()) buckets_[i] = largest;
+    if (!known_[i]->failure.empty()) buckets_[i] = largest;
 }
 
-// Opens the film: everything that makes it unfit for any clip is found here.
-std::shared_ptr<const FilmFacts> VideoFolder::Impl::look(int64_t index) const {
-  auto facts = std::make_shared<FilmFacts>();
-  const FilmFile& film = films_[index];
+// Everything that makes the film unfit for any clip is found here.
+std::shared_ptr<const Known> VideoFolder::Impl::look(int64_t index) const {
+  auto found = std::make_shared<Known>();
+  const auto& [film, caption] = films_[index];
   try {
-    require(!fs::is_other(fs::status(film.film)), film.film.string(), ": neither a file nor a link to one");
-    read_caption(film.caption);
-    const VideoFile file(film.film, {.max_pixels = options_.max_pixels});
-    facts->frames = file.frames();
-    facts->height = file.height();
-    facts->width = file.width();
-    facts->fps = has_image_extension(film.film) ? kImageFps : file.fps().value();
-    if (!std::isfinite(facts->fps) || facts->fps <= 0) facts->fps = kFallbackFps;
-    facts->index = file.index();
-    for (const std::string& remark : file.remarks())
-      facts->remark.append(facts->remark.empty() ? "" : "; ").append(remark);
-    require(facts->frames >= span_, film.film.string(), ": too short: ", facts->frames, " frames, a clip of ",
-            options_.frames, options_.stride > 1 ? text_of(" (every ", options_.stride, "th)") : "",
-            " needs ", span_);
+    read_caption(caption);
+    found->facts = look_at_film(film, options_.max_pixels);
+    require(found->facts.frames >= span_, film.string(), ": too short: ", found->facts.frames,
+            " frames, a clip of ", options_.frames,
+            options_.stride > 1 ? text_of(" with data.stride=", options_.stride) : "", " needs ", span_);
   } catch (const Error& error) {
-    facts->failure = error.what();
-    facts->index.reset();
+    found->failure = error.what();
+    found->facts.index.reset();
   }
-  return facts;
+  return found;
 }
 
-std::shared_ptr<const FilmFacts> VideoFolder::Impl::facts(int64_t index) {
+std::shared_ptr<const Known> VideoFolder::Impl::known(int64_t index) {
   {
     const std::scoped_lock lock(mutex_);
-    if (facts_[index] != nullptr) return facts_[index];
+    if (known_[index] != nullptr) return known_[index];
   }
-  std::shared_ptr<const FilmFacts> found = look(index);
+  std::shared_ptr<const Known> found = look(index);
   const std::scoped_lock lock(mutex_);
-  if (facts_[index] == nullptr) {
-    if (found->index != nullptr && index_frames_ + found->frames > kIndexFrames) {
-      auto without = std::make_shared<FilmFacts>(*found);
-      without->index.reset();
-      found = without;
-    } else if (found->index != nullptr) {
-      index_frames_ += found->frames;
-    }
-    facts_[index] = found;
+  if (known_[index] != nullptr) return known_[index];
+  if (found->facts.index != nullptr && index_frames_ + found->facts.frames > kIndexFrames) {
+    auto without = std::make_shared<Known>(*found);
+    without->facts.index.reset();
+    found = without;
+  } else if (found->facts.index != nullptr) {
+    index_frames_ += found->facts.frames;
   }
-  return facts_[index];
+  return known_[index] = found;
 }
 
-// Decodes a few frames at a time, so that a clip of large frames does not fill the memory.
-void VideoFolder::Impl::read(int64_t index, const FilmFacts& facts, Clip& clip,
-                             const std::stop_token& stop) const {
-  const DecodeLimits limits{.max_pixels = options_.max_pixels};
-  const fs::path& path = films_[index].film;
-  VideoFile file = facts.index != nullptr ? VideoFile(path, facts.index, limits) : VideoFile(path, limits);
-  const auto [frames, height, width] = shape(index);
-  clip.video = at::empty({3, frames, height, width}, at::kByte);
-  const int64_t frame_bytes = facts.height * facts.width * 3;
-  const int64_t chunk = std::clamp<int64_t>(kDecodeBytes / frame_bytes, 1, frames);
-  for (int64_t done = 0; done < frames; done += chunk) {
-    if (stop.stop_requested()) throw Stopped();
-    std::vector<int64_t> numbers;
-    for (int64_t f = done; f < std::min(done + chunk, frames); ++f)
-      numbers.push_back(clip.first_frame + f * options_.stride);
-    const at::Tensor stored = file.read(numbers);
-    if (options_.resize == Resize::stretch) {
-      to_planes(resize_stretch(stored, height, width), clip.video, done);
-    } else {
-      const Padded padded = resize_fit_pad(stored, height, width);
-      to_planes(padded.frames, clip.video, done);
-      if (padded.resized_height != height || padded.resized_width != width)
-        clip.padding_mask = padded.padding_mask;
-    }
+// The film's frames if it is one of those held decoded, else null. Which ones are depends on the film alone,
+// not on what was read before: its frames are within its equal share of the cache.
+std::shared_ptr<const Frames> VideoFolder::Impl::whole(int64_t index, const FilmFacts& facts,
+                                                       const std::stop_token& stop) {
+  const FrameForm wanted = form(index);
+  if (3 * facts.frames * wanted.size.height * wanted.size.width > options_.cache_bytes / size() ||
+      3 * facts.frames * facts.height * facts.width > kWholeBytes)
+    return nullptr;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (kept_[index] != nullptr) return kept_[index];
   }
-}
-
-std::optional<Clip> VideoFolder::Impl::cached(int64_t index, int64_t start) {
+  auto frames = std::make_shared<const Frames>(
+      read_frames(films_[index].film, facts, {.count = facts.frames}, wanted, stop));
   const std::scoped_lock lock(mutex_);
-  const auto found = cache_.find({index, start});
-  return found == cache_.end() ? std::nullopt : std::optional(found->second);
-}
-
-// Clips stay for good until the budget is used up: every film is as likely as any other to come next.
-void VideoFolder::Impl::keep(int64_t index, const Clip& clip) {
-  const int64_t bytes = clip.video.numel() + static_cast<int64_t>(clip.caption.size() + clip.source.size());
-  const std::scoped_lock lock(mutex_);
-  if (cache_bytes_ + bytes > options_.cache_bytes) return;
-  if (cache_.emplace(std::pair(index, clip.first_frame), clip).second) cache_bytes_ += bytes;
+  return kept_[index] = frames;
 }
 
 Clip VideoFolder::Impl::item(int64_t index, Rng rng, const std::stop_token& stop) {
-  const FilmFile& file = film(index);
-  const std::shared_ptr<const FilmFacts> known = facts(index);
-  require(known->failure.empty(), known->failure);
-  const int64_t windows = known->frames - span_ + 1;
-  const auto start = static_cast<int64_t>(rng.below(static_cast<uint64_t>(windows)));
-  if (auto clip = cached(index, start)) return *std::move(clip);
+  const auto& [film, caption] = this->film(index);
+  const std::shared_ptr<const Known> found = known(index);
+  require(found->failure.empty(), found->failure);
+  const FilmFacts& facts = found->facts;
   Clip clip;
-  clip.caption = read_caption(file.caption);
-  clip.fps = known->fps / static_cast<double>(options_.stride);
-  clip.first_frame = start;
-  clip.source_frames = known->frames;
-  clip.source_height = known->height;
-  clip.source_width = known->width;
-  clip.source = file.film.string();
-  clip.remark = known->remark;
-  read(index, *known, clip, stop);
-  if (windows <= kCachedWindows) keep(index, clip);
+  clip.caption = read_caption(caption);
+  clip.fps = facts.fps / static_cast<double>(options_.stride);
+  clip.first_frame = static_cast<int64_t>(rng.below(static_cast<uint64_t>(facts.frames - span_ + 1)));
+  clip.source_frames = facts.frames;
+  clip.source_height = facts.height;
+  clip.source_width = facts.width;
+  clip.source = film.string();
+  clip.remark = facts.remark;
+  const FrameRun run{clip.first_frame, options_.frames, options_.stride};
+  const std::shared_ptr<const Frames> all = whole(index, facts, stop);
+  Frames frames = all != nullptr ? take_frames(*all, run) : read_frames(film, facts, run, form(index), stop);
+  clip.video = std::move(frames.video);
+  clip.padding_mask = std::move(frames.padding_mask);
   return clip;
 }
 

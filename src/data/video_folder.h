@@ -9,8 +9,7 @@
 // A clip is a random window of `frames` frames at the film's own rate (or every stride-th frame), all starts
 // equally likely. Difference to the reference (cosmos-predict2.5, datasets/local_datasets/dataset_video.py),
 // which draws the start below total - frames and so never takes the last window and refuses a film of exactly
-// `frames` frames: here that film is one clip. A still image is a film of one frame at 30 frames per second,
-// the rate that the reference gives to images.
+// `frames` frames: here that film is one clip. A still image is a film of one frame.
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -35,7 +34,7 @@ struct ClipOptions {
   std::vector<FrameSize> sizes;  // one, or buckets: a film has the size of the nearest aspect ratio
   Resize resize = Resize::stretch;
   int64_t max_pixels = 7680 * 4320;  // of a film's frame
-  int64_t cache_bytes = 0;           // of decoded clips that are kept in memory
+  int64_t cache_bytes = 0;           // for films that are kept decoded: those within their share of it
   int64_t workers = 1;               // threads that look at the films first, if there are buckets
 };
 

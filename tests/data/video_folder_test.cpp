@@ -190,25 +190,35 @@ TEST(VideoFolder, pads_instead_of_stretching) {
   EXPECT_FALSE(VideoFolder(list_films(folder.path()), pad).item(0, rng()).padding_mask.defined());
 }
 
-TEST(VideoFolder, remembers_clips_within_its_budget) {
+TEST(VideoFolder, holds_films_decoded_that_are_within_their_share) {
   FilmFolder folder;
-  for (int i = 0; i < 3; ++i) folder.add(i, 6);
-  ClipOptions cached = options(5);
-  cached.cache_bytes = 3 * 5 * 32 * 48 + 200;  // one clip
-  const VideoFolder data(list_films(folder.path()), cached), plain(list_films(folder.path()), options(5));
-  std::vector<Clip> first;
-  for (int64_t i = 0; i < 3; ++i) first.push_back(plain.item(i, rng(i)));
-  for (int64_t i = 0; i < 3; ++i) data.item(i, rng(i));
-  for (int64_t i = 0; i < 3; ++i) {
-    const Clip again = data.item(i, rng(i));
-    EXPECT_TRUE(at::equal(again.video, first[i].video));
-    EXPECT_EQ(again.caption, first[i].caption);
-    EXPECT_EQ(again.first_frame, first[i].first_frame);
+  for (int i = 0; i < 3; ++i) folder.add(i, i < 2 ? 9 : 10);
+  for (const Resize resize : {Resize::stretch, Resize::pad}) {
+    ClipOptions cached = options(3, 16, 32);
+    cached.stride = 2;
+    cached.resize = resize;
+    const VideoFolder plain(list_films(folder.path()), cached);
+    cached.cache_bytes = 3 * (9 * 3 * 16 * 32);
+    const VideoFolder data(list_films(folder.path()), cached);
+    const auto expect_same = [](const Clip& a, const Clip& b) {
+      EXPECT_EQ(a.first_frame, b.first_frame);
+      EXPECT_EQ(a.caption, b.caption);
+      EXPECT_TRUE(at::equal(a.video, b.video)) << a.first_frame;
+      ASSERT_EQ(a.padding_mask.defined(), b.padding_mask.defined());
+      EXPECT_TRUE(!a.padding_mask.defined() || at::equal(a.padding_mask, b.padding_mask));
+    };
+    std::vector<Clip> clips;
+    for (uint64_t i = 0; i < 12; ++i) {
+      clips.push_back(plain.item(static_cast<int64_t>(i % 3), rng(i)));
+      expect_same(data.item(static_cast<int64_t>(i % 3), rng(i)), clips.back());
+    }
+    for (int i = 0; i < 3; ++i) std::filesystem::rename(folder.film(i), folder.film(i).string() + ".gone");
+    for (uint64_t i = 0; i < 12; ++i)
+      if (i % 3 < 2) expect_same(data.item(static_cast<int64_t>(i % 3), rng(i)), clips[i]);
+    EXPECT_THAT(refusal(data, 2), HasSubstr("0002.mp4"));
+    EXPECT_THAT(refusal(plain, 0), HasSubstr("0000.mp4"));
+    for (int i = 0; i < 3; ++i) std::filesystem::rename(folder.film(i).string() + ".gone", folder.film(i));
   }
-  for (int64_t i = 0; i < 3; ++i) std::filesystem::remove(folder.film(i));
-  EXPECT_TRUE(at::equal(data.item(0, rng(0)).video, first[0].video));
-  EXPECT_THAT(refusal(data, 1), HasSubstr("0001.mp4"));
-  EXPECT_THAT(refusal(plain, 0), HasSubstr("0000.mp4"));
 }
 
 TEST(VideoFolder, gives_each_film_the_nearest_shape) {
@@ -247,7 +257,7 @@ TEST(VideoFolder, serves_several_threads) {
   FilmFolder folder;
   for (int i = 0; i < 4; ++i) folder.add(i, 9);
   ClipOptions cached = options(5);
-  cached.cache_bytes = 1 << 16;
+  cached.cache_bytes = int64_t{1} << 30;
   const VideoFolder data(list_films(folder.path()), cached), alone(list_films(folder.path()), options(5));
   std::vector<std::vector<Clip>> clips(4);
   {
