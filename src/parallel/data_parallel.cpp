@@ -80,27 +80,6 @@ std::pair<std::string, std::string> first_difference(std::string_view a, std::st
           std::string(line_at(b, std::min(line, b.size())))};
 }
 
-std::vector<std::string> gather_texts(Comm& comm, std::string_view what, std::string_view text) {
-  const int size = comm.size();
-  at::Tensor lengths = at::empty({size}, at::kLong), mine = at::empty({1}, at::kLong);
-  *mine.mutable_data_ptr<int64_t>() = static_cast<int64_t>(text.size());
-  comm.all_gather(lengths, mine, text_of("length of ", what)).wait();
-  const int64_t* p = lengths.const_data_ptr<int64_t>();
-  const Counts counts(p, p + size);
-  int64_t total = 0;
-  for (const int64_t count : counts) total += count;
-  at::Tensor all = at::empty({total}, at::kByte), bytes = at::empty({counts[comm.rank()]}, at::kByte);
-  std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
-  comm.all_gather(all, bytes, counts, text_of("text of ", what)).wait();
-  std::vector<std::string> texts;
-  const char* next = static_cast<const char*>(all.const_data_ptr());
-  for (const int64_t count : counts) {
-    texts.emplace_back(next, count);
-    next += count;
-  }
-  return texts;
-}
-
 int64_t digest(std::string_view text) {  // FNV-1a
   uint64_t hash = 14695981039346656037u;
   for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 1099511628211u;
@@ -147,6 +126,27 @@ void broadcast_tensors(Comm& comm, const std::vector<at::Tensor>& tensors, int r
     comm.broadcast(flat, root, text_of(label, " ", i)).wait();
     if (!flat.is_same(tensors[i])) tensors[i].copy_(flat);
   }
+}
+
+std::vector<std::string> gather_texts(Comm& comm, std::string_view what, std::string_view text) {
+  const int size = comm.size();
+  at::Tensor lengths = at::empty({size}, at::kLong), mine = at::empty({1}, at::kLong);
+  *mine.mutable_data_ptr<int64_t>() = static_cast<int64_t>(text.size());
+  comm.all_gather(lengths, mine, text_of("length of ", what)).wait();
+  const int64_t* p = lengths.const_data_ptr<int64_t>();
+  const Counts counts(p, p + size);
+  int64_t total = 0;
+  for (const int64_t count : counts) total += count;
+  at::Tensor all = at::empty({total}, at::kByte), bytes = at::empty({counts[comm.rank()]}, at::kByte);
+  std::memcpy(bytes.mutable_data_ptr(), text.data(), text.size());
+  comm.all_gather(all, bytes, counts, text_of("text of ", what)).wait();
+  std::vector<std::string> texts;
+  const char* next = static_cast<const char*>(all.const_data_ptr());
+  for (const int64_t count : counts) {
+    texts.emplace_back(next, count);
+    next += count;
+  }
+  return texts;
 }
 
 void require_agreement(Comm& comm, std::string_view what, std::string_view text) {

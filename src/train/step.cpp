@@ -63,6 +63,7 @@ flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
     out.num_condition_frames =
         flow::num_condition_frames(flow::frame_law(config_.flow),
                                    flow::draw_condition_frames(seed, step, batch.samples), out.x0.size(2));
+  if (batch.padding_mask.defined()) out.padding_mask = batch.padding_mask.to(device, net_.dtype());
   out.text = flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
                              config_.flow.text_dropout)
                  .to(device, net_.dtype());
@@ -109,6 +110,9 @@ StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
   result.grad_norm = clipped.norm;
   result.skipped = clipped.skip;
   result.lr = config_.train.lr * lr_factor(lr_, step);
+  // The reference's counters: clips seen, over all ranks.
+  at::Tensor seen = (batch.kind == flow::BatchKind::image ? net_.image_samples : net_.video_samples).value();
+  seen.add_(static_cast<int64_t>(batch.samples.size()) * comm_.size());
   if (clipped.skip) return result;
   std::vector<at::Tensor> tensors;
   for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);

@@ -17,6 +17,7 @@ namespace orrery {
 struct StepBatch {
   at::Tensor video;  // uint8 (B,3,F,H,W)
   std::vector<std::string> captions;
+  at::Tensor padding_mask;       // float32 (B,1,H,W), 1 on padded pixels; may be undefined
   std::vector<int64_t> samples;  // (B) numbers within the global batch: they name the random draws
   flow::BatchKind kind = flow::BatchKind::video;
 };

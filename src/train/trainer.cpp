@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <ATen/Context.h>
+
 #include <chrono>
 #include <iostream>
 
@@ -10,6 +12,7 @@
 #include "parallel/data_parallel.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/file_report.h"
 #include "train/run_log.h"
 #include "train/step.h"
 
@@ -66,6 +69,7 @@ std::unique_ptr<DiT> make_network(const Config& c, World& world) {
 StepBatch step_batch(Batch&& batch) {
   return {.video = std::move(batch.video),
           .captions = std::move(batch.captions),
+          .padding_mask = std::move(batch.padding_mask),
           .samples = std::move(batch.samples),
           .kind = batch.is_image ? flow::BatchKind::image : flow::BatchKind::video};
 }
@@ -85,7 +89,8 @@ class Training {
         text_(make_text_encoder(config)),
         net_(make_network(config, world)),
         step_(config, *net_, *tokenizer_, *text_, world.comm()),
-        generator_(config, *net_, *tokenizer_, *text_) {}
+        generator_(config, *net_, *tokenizer_, *text_),
+        files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
   void run() {
     int64_t done = 0;
@@ -93,7 +98,7 @@ class Training {
       done = load_checkpoint(*folder, config_, *net_, step_);
     RunLog log(config_, world_, done);
     if (done > 0) log.note(text_of("resumed after step ", done));
-    Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(log, done));
+    Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
     const double begin = seconds();
     for (; done < config_.train.steps; ++done) one_step(loader, log, done);
     if (config_.sample.final_clips > 0) final_evaluation(log, seconds() - begin);
@@ -104,16 +109,16 @@ class Training {
     return every > 0 && (done % every == 0 || done == steps);
   }
 
-  LoaderConfig loader_config(RunLog& log, int64_t start_step) const {
-    return {
-        .seed = static_cast<uint64_t>(config_.train.seed),
-        .rank = world_.rank(),
-        .world = world_.size(),
-        .workers = config_.data.workers,
-        .prefetch = config_.data.prefetch,
-        .start_step = start_step,
-        .max_bad_fraction = config_.data.max_bad_fraction,
-        .on_bad = [&log](const BadFile& file) { log.note("skipped " + file.name + ": " + file.reason); }};
+  LoaderConfig loader_config(int64_t start_step) {
+    return {.seed = static_cast<uint64_t>(config_.train.seed),
+            .rank = world_.rank(),
+            .world = world_.size(),
+            .workers = config_.data.workers,
+            .prefetch = config_.data.prefetch,
+            .start_step = start_step,
+            .max_bad_fraction = config_.data.max_bad_fraction,
+            .on_bad = [this](const BadFile& file) { files_.add(file, FileReport::Kind::skipped); },
+            .on_damaged = [this](const BadFile& file) { files_.add(file, FileReport::Kind::damaged); }};
   }
 
   void one_step(Loader& loader, RunLog& log, int64_t index) {
@@ -123,6 +128,7 @@ class Training {
     const double step_ms = 1e3 * (seconds() - begin);
     const int64_t done = index + 1;
     log.step(done, result, step_ms);
+    if (is_due(done, config_.train.log_every, config_.train.steps)) files_.exchange(world_.comm(), log);
     if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
     if (is_due(done, config_.ckpt.every, config_.train.steps)) {
       if (world_.is_first()) save_checkpoint(config_, *net_, step_, done);
@@ -155,12 +161,14 @@ class Training {
   std::unique_ptr<DiT> net_;
   TrainStep step_;
   Generator generator_;
+  FileReport files_;
 };
 
 }  // namespace
 
 void run_training(const Config& config, World& world) {
   check_settings(config, world);
+  at::globalContext().setDeterministicAlgorithms(config.numerics.deterministic, /*warn_only=*/false);
   fs::create_directories(config.train.run_dir);
   Training(config, world).run();
 }
