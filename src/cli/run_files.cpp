@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/error.h"
 #include "base/version.h"
 #include "ckpt/atomic_file.h"
 #include "cli/options.h"
@@ -38,6 +39,18 @@ std::string host_name() {
 }
 
 }  // namespace
+
+void open_run_folder(const TrainConfig& config) {
+  const std::filesystem::path folder = config.run_dir, metrics = folder / "metrics.jsonl";
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  require(!error && access(folder.c_str(), W_OK) == 0, "train.run_dir: ", folder.string(),
+          " cannot be written (", error ? error.message() : "permission denied", ")");
+  const bool used = std::filesystem::exists(metrics) && std::filesystem::file_size(metrics) > 0;
+  require(config.resume != "never" || !used, "train.run_dir: ", folder.string(),
+          " holds an earlier run and train.resume is never: choose another folder, or go on with "
+          "train.resume=auto");
+}
 
 void write_run_files(const Config& config, const std::vector<std::string>& arguments, int64_t ranks) {
   Config copy = config;

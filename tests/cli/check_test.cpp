@@ -101,16 +101,21 @@ TEST(CheckConfig, recipes_are_accepted) {
   if (recipes == 0) GTEST_SKIP() << "launch/ has no recipe";
 }
 
-TEST(RunFiles, configuration_comes_back_and_the_run_is_described) {
-  Config config = with({{"train.seed", "7"}, {"train.lr", "0.1"}});
-  const std::filesystem::path folder = testing::TempDir() + "run_files_" + std::to_string(getpid());
-  std::filesystem::create_directories(folder);
-  config.train.run_dir = folder;
-  write_run_files(config, {"--train.lr=0.1", "\xff"}, 2);
+class RunFilesTest : public testing::Test {
+ protected:
+  RunFilesTest() { config_.train.run_dir = folder_ / "deep" / "run"; }
+  ~RunFilesTest() override { std::filesystem::remove_all(folder_); }
+  const std::filesystem::path folder_ = testing::TempDir() + "run_files_" + std::to_string(getpid());
+  Config config_ = with({{"train.seed", "7"}, {"train.lr", "0.1"}});
+};
+
+TEST_F(RunFilesTest, configuration_comes_back_and_the_run_is_described) {
+  open_run_folder(config_.train);
+  write_run_files(config_, {"--train.lr=0.1", "\xff"}, 2);
   Config again;
-  read_ini(folder / "config.ini", settings_of(again));
-  EXPECT_TRUE(again == config);
-  std::ifstream in(folder / "run.json");
+  read_ini(config_.train.run_dir + "/config.ini", settings_of(again));
+  EXPECT_TRUE(again == config_);
+  std::ifstream in(config_.train.run_dir + "/run.json");
   const auto run = nlohmann::json::parse(in);
   EXPECT_EQ(run.at("version"), version());
   EXPECT_EQ(run.at("commit"), git_commit());
@@ -118,7 +123,21 @@ TEST(RunFiles, configuration_comes_back_and_the_run_is_described) {
   EXPECT_EQ(run.at("ranks"), 2);
   EXPECT_EQ(run.at("arguments").at(0), "--train.lr=0.1");
   EXPECT_TRUE(run.contains("host") && run.contains("started") && run.contains("libtorch"));
-  std::filesystem::remove_all(folder);
+}
+
+TEST_F(RunFilesTest, never_resume_does_not_overwrite_a_run) {
+  config_.train.resume = "never";
+  open_run_folder(config_.train);
+  open_run_folder(config_.train);  // a run that failed before its first logged step leaves nothing to protect
+  std::ofstream(config_.train.run_dir + "/metrics.jsonl") << "{}\n";
+  EXPECT_THROW(open_run_folder(config_.train), Error);
+  config_.train.resume = "auto";
+  EXPECT_NO_THROW(open_run_folder(config_.train));
+}
+
+TEST_F(RunFilesTest, a_folder_that_cannot_be_made_is_refused) {
+  config_.train.run_dir = "/proc/run";
+  EXPECT_THROW(open_run_folder(config_.train), Error);
 }
 
 }  // namespace
