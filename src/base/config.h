@@ -127,8 +127,8 @@ struct OptimConfig {
 struct FlowConfig {
   TimeTable variant = TimeTable::discrete;  // which form of the time shift
   TimeLaw time = TimeLaw::logit_normal;     // law of u
-  double shift = 5;                         // sigma = shift u / (1 + (shift - 1) u); 1 at 256p, 5 at 720p
-  double high_sigma = 0.05;                 // share of samples drawn from the highest 2 % of noise instead
+  double shift = 5;  // sigma = shift u / (1 + (shift - 1) u); 0: by resolution, 1 at 256p to 5 at 720p
+  double high_sigma = 0.05;  // share of samples drawn from the highest 2 % of noise instead
   std::vector<int64_t> condition_frames = {0, 1, 2};          // choices for the number of given latent frames
   std::vector<double> condition_weights = {0.5, 0.25, 0.25};  // their probabilities
   double condition_timestep = -1;  // time of given frames; negative: that of the clip
@@ -187,7 +187,7 @@ struct SampleConfig {
   SamplerKind sampler = SamplerKind::unipc;  // integrator
   Sigmas sigmas = Sigmas::linear;            // noise levels: shifted linear, or Karras
   int64_t steps = 35;                        // model steps (Karras takes one more)
-  double shift = 5;                          // shift of the linear noise levels
+  double shift = 5;                          // shift of the linear noise levels; 0: by resolution
   double guidance = 7;                       // classifier-free guidance weight g
   Guidance formula = Guidance::v2w;          // which guidance formula
   int64_t condition_frames = 1;              // given latent frames

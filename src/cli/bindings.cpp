@@ -88,7 +88,8 @@ void bind_optim(Settings& s, OptimConfig& c) {
 void bind_flow(Settings& s, FlowConfig& c) {
   s.bind("flow.variant", c.variant, "form of the time shift: a table of 1000 entries, or continuous");
   s.bind("flow.time", c.time, "law of the time u before the shift");
-  s.bind("flow.shift", c.shift, "sigma = shift u / (1 + (shift - 1) u); 1 at 256p, 5 at 720p", at_least(0));
+  s.bind("flow.shift", c.shift,
+         "sigma = shift u / (1 + (shift - 1) u); 0: by resolution, 1 at 256p to 5 at 720p", at_least(0));
   s.bind("flow.high_sigma", c.high_sigma, "share of samples drawn from the highest 2 % of noise instead",
          between(0, 1));
   s.bind("flow.condition_frames", c.condition_frames, "choices for the number of given latent frames",
@@ -151,7 +152,7 @@ void bind_sample(Settings& s, SampleConfig& c) {
   s.bind("sample.sampler", c.sampler, "integrator");
   s.bind("sample.sigmas", c.sigmas, "noise levels: shifted linear, or Karras");
   s.bind("sample.steps", c.steps, "model steps (Karras takes one more)", at_least(1));
-  s.bind("sample.shift", c.shift, "shift of the linear noise levels", at_least(0));
+  s.bind("sample.shift", c.shift, "shift of the linear noise levels; 0: by resolution", at_least(0));
   s.bind("sample.guidance", c.guidance, "classifier-free guidance weight g");
   s.bind("sample.formula", c.formula, "v2w: v_c + g (v_c - v_u); t2w: v_u + g (v_c - v_u)");
   s.bind("sample.condition_frames", c.condition_frames, "given latent frames", at_least(0));

@@ -46,7 +46,6 @@ const std::vector<Rule>& requirements() {
       {"optim.warmup",
        [](const Config& c) { return !is_lambda(c.optim.schedule) || c.optim.warmup < c.optim.cycle; },
        "less than optim.cycle"},
-      {"flow.shift", [](const Config& c) { return c.flow.shift > 0; }, "a number > 0"},
       {"flow.condition_frames",
        [](const Config& c) {
          const auto& n = c.flow.condition_frames;
@@ -59,7 +58,6 @@ const std::vector<Rule>& requirements() {
          return w.size() == c.flow.condition_frames.size() && std::accumulate(w.begin(), w.end(), 0.0) > 0;
        },
        "one weight for each of flow.condition_frames, not all of them 0"},
-      {"sample.shift", [](const Config& c) { return c.sample.shift > 0; }, "a number > 0"},
       {"sample.condition_frames", [](const Config& c) { return in_films(c, c.sample.condition_frames + 1); },
        "fewer latent frames than a clip has: 1 + (data.frames - 1) / 4"},
       {"sample.weights",

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/run_files.h"
+#include "infer/world_model.h"
 #include "parallel/data_parallel.h"
 #include "train/trainer.h"
 
@@ -24,14 +25,12 @@ Exit train(const std::vector<std::string>& arguments, World& world) {
     return Exit::done;
   }
   check_config(config);
+  resolve_settings(config);
   world.set_timeout(static_cast<double>(config.parallel.timeout_s));
   require_agreement(world.comm(), "configuration", ini_of(settings));
-  if (world.is_first()) {
-    open_run_folder(config.train);
-    write_run_files(config, arguments, world.size());
-  }
+  if (world.is_first()) open_run_folder(config.train);
   world.comm().barrier("run folder").wait();
-  run_training(config, world);
+  run_training(config, world, [&] { write_run_files(config, arguments, world.size()); });
   return Exit::done;
 }
 

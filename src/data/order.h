@@ -7,8 +7,7 @@
 namespace orrery {
 
 // Deterministic cycle over several data sets: parts[0] batches of the first, then parts[1] of the second, ...
-// (IterativeJointDataLoader of cosmos-predict2.5). The same law as flow::batch_kind with parts = {images,
-// videos}.
+// (IterativeJointDataLoader of cosmos-predict2.5, with parts = {images, videos} there {1, 3}).
 struct CyclePosition {
   int64_t part = 0;
   int64_t batch = 0;  // number of earlier batches of this part: its own step

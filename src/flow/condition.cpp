@@ -135,11 +135,4 @@ at::Tensor draw_text_dropout(uint64_t seed, int64_t step, std::span<const int64_
   return out;
 }
 
-BatchKind batch_kind(int64_t step, int64_t image_batches, int64_t video_batches) {
-  require(step >= 0 && image_batches >= 0 && video_batches >= 0 && image_batches + video_batches > 0,
-          "mixture: ", image_batches, " image and ", video_batches, " video batches a cycle at step ", step,
-          ", wanted numbers >= 0 and at least one batch");
-  return step % (image_batches + video_batches) < image_batches ? BatchKind::image : BatchKind::video;
-}
-
 }  // namespace orrery::flow

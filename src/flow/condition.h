@@ -1,9 +1,9 @@
 #pragma once
 // What is given to the model and what it must make up: the number of condition frames, their mask, frame
-// replacement, the timestep of given frames, dropout of the text for classifier-free guidance, and which
-// batches are images. Called by the training objective and by latent generation. Frames are latent frames.
-// Source: cosmos-predict2.5, predict2/configs/video2world/defaults/conditioner.py (set_video_condition),
-// predict2/conditioner.py (TextAttr), predict2/models/video2world_model_rectified_flow.py (denoise).
+// replacement, the timestep of given frames, dropout of the text for classifier-free guidance. Called by the
+// training objective and by latent generation. Frames are latent frames. Source: cosmos-predict2.5,
+// predict2/configs/video2world/defaults/conditioner.py (set_video_condition), predict2/conditioner.py
+// (TextAttr), predict2/models/video2world_model_rectified_flow.py (denoise).
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -50,9 +50,5 @@ at::Tensor drop_text(const at::Tensor& embedding, const at::Tensor& uniform, dou
 at::Tensor draw_condition_frames(uint64_t seed, int64_t step,
                                  std::span<const int64_t> samples);                           // [B] float64
 at::Tensor draw_text_dropout(uint64_t seed, int64_t step, std::span<const int64_t> samples);  // [B] float32
-
-// Deterministic cycle of image_batches image batches, then video_batches video batches
-// (IterativeJointDataLoader of the reference: 1 and 3), the same on all ranks.
-BatchKind batch_kind(int64_t step, int64_t image_batches, int64_t video_batches);
 
 }  // namespace orrery::flow

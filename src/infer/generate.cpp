@@ -17,7 +17,7 @@ Generator::Generator(const Config& config, const DiT& net, const VideoTokenizer&
       denoiser_(denoiser_of(net)) {}
 
 at::Tensor Generator::operator()(const at::Tensor& video, const std::vector<std::string>& prompts,
-                                 const std::vector<int64_t>& seeds) const {
+                                 const std::vector<int64_t>& seeds, const at::Tensor& padding_mask) const {
   const auto clips = static_cast<size_t>(video.size(0));
   require(prompts.size() == clips && seeds.size() == clips, "generate: ", clips, " clips, ", prompts.size(),
           " prompts, ", seeds.size(), " seeds");
@@ -32,6 +32,7 @@ at::Tensor Generator::operator()(const at::Tensor& video, const std::vector<std:
   if (!config_.sample.negative_prompt.empty())
     in.negative_text = text_.encode(std::vector<std::string>(clips, config_.sample.negative_prompt))
                            .to(device, net_.dtype());
+  if (padding_mask.defined()) in.padding_mask = padding_mask.to(device, net_.dtype());
   in.kind = video.size(2) == 1 ? flow::BatchKind::image : flow::BatchKind::video;
   return tokenizer_.decode(flow::generate_latent(generate_, denoiser_, in).to(at::kCPU, at::kFloat));
 }

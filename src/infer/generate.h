@@ -16,7 +16,7 @@ class Generator {
   // given; the rest is not read, since the tokenizer is causal. seeds: one a clip, of the initial noise
   // (numpy's generator). Returns uint8 of the same shape.
   at::Tensor operator()(const at::Tensor& video, const std::vector<std::string>& prompts,
-                        const std::vector<int64_t>& seeds) const;
+                        const std::vector<int64_t>& seeds, const at::Tensor& padding_mask = {}) const;
 
  private:
   const Config& config_;

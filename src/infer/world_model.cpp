@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ckpt/safetensors.h"
+#include "flow/schedule.h"
 #include "model/hash_text.h"
 #include "model/presets.h"
 
@@ -102,15 +103,21 @@ std::vector<std::pair<std::string, at::Tensor>> named_weights(const DiT& net) {
   return out;
 }
 
-void load_weights(const std::filesystem::path& file, DiT& net) {
+void load_weights(const std::filesystem::path& file, DiT& net, Weights weights) {
   const Safetensors stored(file);
-  std::set<std::string> unused;
-  for (const auto& [name, entry] : stored.entries()) unused.insert(name);
+  const std::string other = weights == Weights::ema ? "net." : "net_ema.";
+  std::set<std::string> buffers, unused;
+  for (const Buffer* b : net.buffers()) buffers.insert("net." + b->key());
+  for (const auto& [name, entry] : stored.entries())
+    if (!name.starts_with(other)) unused.insert(name);
   std::vector<std::string> problems;
   for (auto& [name, target] : named_weights(net)) {
-    const std::string bare = name.substr(4), key = stored.contains(name) ? name : bare;
+    const std::string bare = name.substr(4);
+    const bool averaged = weights == Weights::ema && buffers.count(name) == 0;
+    const std::string prefixed = averaged ? "net_ema." + bare : name;
+    const std::string key = averaged || stored.contains(prefixed) ? prefixed : bare;
     if (!stored.contains(key)) {
-      problems.push_back("missing: " + name);
+      problems.push_back("missing: " + key);
       continue;
     }
     unused.erase(key);
@@ -127,13 +134,26 @@ void load_weights(const std::filesystem::path& file, DiT& net) {
           ": does not fit the model (another preset or tokenizer?):", joined(problems));
 }
 
-void save_tokenizer(const std::filesystem::path& run_dir, const LinearTokenizer& tokenizer) {
-  save_safetensors(run_dir / kTokenizerFile, tokenizer.tensors(), {{"kind", "linear"}});
+void save_tokenizer(const std::filesystem::path& folder, const LinearTokenizer& tokenizer) {
+  save_safetensors(folder / kTokenizerFile, tokenizer.tensors(), {{"kind", "linear"}});
 }
 
-std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& run_dir) {
-  const Safetensors stored(run_dir / kTokenizerFile);
-  return std::make_unique<LinearTokenizer>(LinearTokenizer::from_tensors(stored.tensors()));
+bool has_tokenizer(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / kTokenizerFile);
+}
+
+std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& folder, int64_t channels) {
+  const Safetensors stored(folder / kTokenizerFile);
+  auto tokenizer = std::make_unique<LinearTokenizer>(LinearTokenizer::from_tensors(stored.tensors()));
+  require(tokenizer->channels() == channels, (folder / kTokenizerFile).string(), ": has ",
+          tokenizer->channels(), " channels, tokenizer.channels is ", channels);
+  return tokenizer;
+}
+
+void resolve_settings(Config& config) {
+  const double shift = flow::shift_for_resolution(config.data.height, config.data.width);
+  if (config.flow.shift == 0) config.flow.shift = shift;
+  if (config.sample.shift == 0) config.sample.shift = shift;
 }
 
 }  // namespace orrery

@@ -28,11 +28,18 @@ flow::Denoiser denoiser_of(const DiT& net);
 std::vector<std::pair<std::string, at::Tensor>> named_weights(const DiT& net);
 
 // Copies a file's tensors into the network. Every parameter and buffer must be there with its shape, under
-// its key or "net." + key, and every tensor of the file must be used; else Error with the lists.
-void load_weights(const std::filesystem::path& file, DiT& net);
+// "net." + key or its bare key, and every tensor of the file must be used; else Error with the lists.
+// Weights::ema takes the parameters from "net_ema." + key instead. The copy under the other prefix is passed
+// over.
+void load_weights(const std::filesystem::path& file, DiT& net, Weights weights);
 
-// The tokenizer of a run folder, written there by save_tokenizer.
-void save_tokenizer(const std::filesystem::path& run_dir, const LinearTokenizer& tokenizer);
-std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& run_dir);
+// tokenizer.safetensors in a folder: of a run, and of each checkpoint, whose weights mean nothing without it.
+// load throws Error unless it has `channels` channels.
+void save_tokenizer(const std::filesystem::path& folder, const LinearTokenizer& tokenizer);
+bool has_tokenizer(const std::filesystem::path& folder);
+std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& folder, int64_t channels);
+
+// Settings of 0 that stand for "by resolution" (flow.shift, sample.shift) replaced by their values.
+void resolve_settings(Config& config);
 
 }  // namespace orrery

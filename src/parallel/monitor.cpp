@@ -44,7 +44,7 @@ std::string name_ranks(const std::vector<int>& ranks, int size) {
 }
 
 std::string missing_ranks(const std::vector<int>& members, int this_rank,
-                          const std::map<int, Progress>& known, int64_t number, const std::string& name) {
+                          const std::map<int, RankProgress>& known, int64_t number, const std::string& name) {
   constexpr int kMost = 16;
   std::string text;
   int missing = 0;
@@ -98,7 +98,7 @@ void Monitor::read(const mpi::Mailbox::Letter& mail) {
   const size_t split = std::min(text.size(), static_cast<size_t>(header.split));
   switch (header.kind) {
     case Header::question: {
-      const Progress progress = answer_(header.value, header.sequence);
+      const RankProgress progress = answer_(header.value, header.sequence);
       mailbox_.post(mail.from,
                     letter({.kind = Header::answer, .ticket = header.ticket, .sequence = progress.issued},
                            progress.call, progress.where));
@@ -123,9 +123,9 @@ int64_t Monitor::ask(const std::vector<int>& ranks, int context, int64_t sequenc
   return ticket;
 }
 
-std::map<int, Progress> Monitor::answers(int64_t ticket) const {
+std::map<int, RankProgress> Monitor::answers(int64_t ticket) const {
   const auto found = answers_.find(ticket);
-  return found == answers_.end() ? std::map<int, Progress>{} : found->second;
+  return found == answers_.end() ? std::map<int, RankProgress>{} : found->second;
 }
 
 void Monitor::report(const Failure& failure) {

@@ -14,7 +14,7 @@
 namespace orrery {
 
 // Where a rank is in the sequence of one group's collectives.
-struct Progress {
+struct RankProgress {
   int64_t issued = -1;  // number of its last call, -1 before the first
   std::string
       call;  // "all_reduce 'gradients 0'": the call that was asked about, or its last one if it is behind
@@ -33,7 +33,7 @@ std::string name_ranks(const std::vector<int>& ranks, int size);
 // What keeps a collective of members: for each rank but this one that is not in it, why. Ranks without an
 // answer in known are stopped or lost.
 std::string missing_ranks(const std::vector<int>& members, int this_rank,
-                          const std::map<int, Progress>& known, int64_t number, const std::string& name);
+                          const std::map<int, RankProgress>& known, int64_t number, const std::string& name);
 
 // What is printed when ranks fail, one line a message, causes before their consequences; and the code to end
 // with.
@@ -45,13 +45,13 @@ Verdict judge(const std::vector<Failure>& failures, int size);
 
 class Monitor {
  public:
-  using Answer = std::function<Progress(int context, int64_t sequence)>;
+  using Answer = std::function<RankProgress(int context, int64_t sequence)>;
   Monitor(mpi::Layout layout, Answer answer) : layout_(std::move(layout)), answer_(std::move(answer)) {}
 
   void poll();  // reads letters; on rank 0 prints collected failures and ends all ranks
 
   int64_t ask(const std::vector<int>& ranks, int context, int64_t sequence);  // returns a ticket
-  std::map<int, Progress> answers(int64_t ticket) const;
+  std::map<int, RankProgress> answers(int64_t ticket) const;
 
   // Rank 0 collects failures for a moment, so that one that all ranks found is printed once.
   void report(const Failure& failure);
@@ -66,7 +66,7 @@ class Monitor {
   Answer answer_;
   mpi::Mailbox mailbox_;
   int64_t next_ticket_ = 0;
-  std::map<int64_t, std::map<int, Progress>> answers_;
+  std::map<int64_t, std::map<int, RankProgress>> answers_;
   std::vector<Failure> failures_;
   Clock::time_point first_failure_;
 };

@@ -166,8 +166,8 @@ std::string MpiEngine::explain(const Queue& queue, const Operation& stuck, doubl
 }
 
 // Nothing if this rank's own engine does not come round to asking.
-std::optional<std::map<int, Progress>> MpiEngine::ask_members(const CommGroup& group, int64_t number) {
-  using Answers = std::map<int, Progress>;
+std::optional<std::map<int, RankProgress>> MpiEngine::ask_members(const CommGroup& group, int64_t number) {
+  using Answers = std::map<int, RankProgress>;
   const auto ticket = std::make_shared<std::atomic<int64_t>>(-1);
   const auto ask = [this, ticket, group, number] {
     *ticket = monitor_.ask(group.members, group.context, number);
@@ -187,9 +187,9 @@ std::optional<std::map<int, Progress>> MpiEngine::ask_members(const CommGroup& g
 }
 
 // Runs on the engine's thread, for another rank or for explain().
-Progress MpiEngine::progress_of(int context, int64_t number) {
+RankProgress MpiEngine::progress_of(int context, int64_t number) {
   const std::lock_guard lock(mutex_);
-  Progress progress;
+  RankProgress progress;
   const Queue::Record* last = nullptr;
   std::string last_group;
   for (const auto& queue : queues_) {

@@ -60,9 +60,9 @@ class MpiEngine {
   bool advance_all();
   bool advance(Operation& operation, const CommGroup& group);
   void retire(Queue& queue, Operation& operation);
-  Progress progress_of(int context, int64_t number);
+  RankProgress progress_of(int context, int64_t number);
   std::string explain(const Queue& queue, const Operation& stuck, double waited_s);
-  std::optional<std::map<int, Progress>> ask_members(const CommGroup& group, int64_t number);
+  std::optional<std::map<int, RankProgress>> ask_members(const CommGroup& group, int64_t number);
   bool run_on_thread(std::function<void()> task, std::chrono::milliseconds limit);
   [[noreturn]] void end_alone(Exit code, const std::string& message) noexcept;
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "ckpt/atomic_file.h"
 #include "ckpt/safetensors.h"
 
 namespace orrery {
@@ -18,13 +19,23 @@ std::string folder_name(int64_t steps_done) {
   return kPrefix + std::string(digits.size() < 9 ? 9 - digits.size() : 0, '0') + digits;
 }
 
+std::optional<nlohmann::json> state_of(const fs::path& folder) {
+  std::ifstream in(folder / "state.json");
+  nlohmann::json state = nlohmann::json::parse(in, nullptr, false);
+  const auto is_number = [&](const char* key) {
+    return state.contains(key) && state[key].is_number_integer();
+  };
+  if (!state.is_object() || !is_number("steps_done") || !is_number("seed")) return std::nullopt;
+  return state;
+}
+
 // Complete checkpoints, oldest first. Folders in the making have another name.
 std::vector<fs::path> complete_checkpoints(const fs::path& run_dir) {
   std::vector<fs::path> found;
   if (!fs::is_directory(run_dir / "checkpoints")) return found;
   for (const auto& entry : fs::directory_iterator(run_dir / "checkpoints"))
     if (entry.is_directory() && entry.path().filename().string().starts_with(kPrefix) &&
-        fs::exists(entry.path() / "state.json"))
+        state_of(entry.path()))
       found.push_back(entry.path());
   std::sort(found.begin(), found.end());
   return found;
@@ -61,15 +72,20 @@ std::map<std::string, at::Tensor> model_tensors(const DiT& net, TrainStep& step)
 
 }  // namespace
 
-void save_checkpoint(const Config& config, const DiT& net, TrainStep& step, int64_t steps_done) {
+void save_checkpoint(const Config& config, const DiT& net, const LinearTokenizer& tokenizer, TrainStep& step,
+                     int64_t steps_done) {
   const fs::path root = fs::path(config.train.run_dir) / "checkpoints";
   const fs::path making = root / ("making_" + folder_name(steps_done)), done = root / folder_name(steps_done);
   fs::remove_all(making);
   fs::create_directories(making);
   save_safetensors(making / "model.safetensors", model_tensors(net, step));
   save_safetensors(making / "optimizer.safetensors", with_prefix("", step.optimizer().state()));
-  std::ofstream(making / "state.json")
-      << nlohmann::json{{"steps_done", steps_done}, {"seed", config.train.seed}}.dump() << "\n";
+  save_tokenizer(making, tokenizer);
+  const std::string state =
+      nlohmann::json{{"steps_done", steps_done}, {"seed", config.train.seed}}.dump() + "\n";
+  AtomicFile file(making / "state.json");
+  file.write(state.data(), state.size());
+  file.publish();
   fs::remove_all(done);
   fs::rename(making, done);
   const auto all = complete_checkpoints(config.train.run_dir);
@@ -77,10 +93,19 @@ void save_checkpoint(const Config& config, const DiT& net, TrainStep& step, int6
     for (size_t i = 0; i + static_cast<size_t>(config.ckpt.keep) < all.size(); ++i) fs::remove_all(all[i]);
 }
 
+void supersede_checkpoints(const Config& config, int64_t steps_done) {
+  for (const fs::path& folder : complete_checkpoints(config.train.run_dir)) {
+    if ((*state_of(folder))["steps_done"] <= steps_done) continue;
+    const fs::path name = folder.parent_path() / ("superseded_" + folder.filename().string());
+    fs::remove_all(name);
+    fs::rename(folder, name);
+  }
+}
+
 std::optional<fs::path> checkpoint_to_resume(const Config& config) {
   if (config.train.resume == "never") return std::nullopt;
   if (config.train.resume != "auto") {
-    require(fs::exists(fs::path(config.train.resume) / "state.json"), "train.resume: ", config.train.resume,
+    require(state_of(config.train.resume).has_value(), "train.resume: ", config.train.resume,
             " is not a complete checkpoint folder");
     return config.train.resume;
   }
@@ -95,16 +120,14 @@ fs::path newest_checkpoint(const fs::path& run_dir) {
 }
 
 int64_t load_checkpoint(const fs::path& folder, const Config& config, DiT& net, TrainStep& step) {
-  std::ifstream in(folder / "state.json");
-  const nlohmann::json state = nlohmann::json::parse(in, nullptr, false);
-  require(state.is_object() && state.contains("steps_done") && state["steps_done"].is_number_integer() &&
-              state.contains("seed") && state["seed"].is_number_integer(),
-          (folder / "state.json").string(), ": not the state of a checkpoint");
-  require(state["seed"] == config.train.seed, folder.string(), ": made with train.seed ",
-          state["seed"].dump(), ", this run has ", config.train.seed, ": the order of the data would change");
+  const auto state = state_of(folder);
+  require(state.has_value(), (folder / "state.json").string(), ": not the state of a checkpoint");
+  require((*state)["seed"] == config.train.seed, folder.string(), ": made with train.seed ",
+          (*state)["seed"].dump(), ", this run has ", config.train.seed,
+          ": the order of the data would change");
   restore(folder / "model.safetensors", model_tensors(net, step));
   restore(folder / "optimizer.safetensors", with_prefix("", step.optimizer().state()));
-  return state["steps_done"];
+  return (*state)["steps_done"];
 }
 
 }  // namespace orrery

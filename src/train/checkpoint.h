@@ -1,6 +1,7 @@
 #pragma once
 // Checkpoints of a replicated run: run_dir/checkpoints/step_000001000/ with model.safetensors (net.*, and
-// net_ema.* where averages are kept), optimizer.safetensors and state.json (step, seed). A folder appears
+// net_ema.* where averages are kept), optimizer.safetensors, tokenizer.safetensors and
+// state.json (step, seed). A folder appears
 // complete or not at all.
 #include <filesystem>
 #include <optional>
@@ -11,7 +12,12 @@ namespace orrery {
 
 // Writes the state after `steps_done` optimizer steps and removes all but the newest `keep` (0: none
 // removed). One rank.
-void save_checkpoint(const Config& config, const DiT& net, TrainStep& step, int64_t steps_done);
+void save_checkpoint(const Config& config, const DiT& net, const LinearTokenizer& tokenizer, TrainStep& step,
+                     int64_t steps_done);
+
+// A run that starts at steps_done takes its folder over: later checkpoints, of another branch, are renamed to
+// superseded_step_..., so that they are neither resumed from nor counted. One rank.
+void supersede_checkpoints(const Config& config, int64_t steps_done);
 
 // train.resume: "auto" is the newest complete checkpoint of run_dir, if there is one; "never" none; else a
 // folder.

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <fstream>
+#include <limits>
 
 #include "base/error.h"
 #include "data/demo_measure.h"
@@ -27,21 +28,23 @@ at::Tensor side_by_side(const at::Tensor& truth, const at::Tensor& sample) {
   return at::cat({frames_last(truth), frames_last(sample)}, 2);
 }
 
-// One row a clip: clip number, PSNR of model and of repetition, judged, obeyed.
+// One row a clip: PSNR of model and of repetition, judged, obeyed.
 constexpr int64_t kColumns = 4;
+constexpr double kMostDb = 99;  // of equal films, so that means stay numbers
+
+double clip_psnr(const at::Tensor& film, const at::Tensor& truth) {
+  return std::min(kMostDb, psnr(film.unsqueeze(0), truth.unsqueeze(0))[0].item<double>());
+}
 
 void measure(const at::Tensor& row, const Clip& clip, const at::Tensor& sample, int64_t given) {
-  const at::Tensor truth = clip.video.slice(1, given), future = sample.slice(1, given);
-  const at::Tensor repeat = clip.video.slice(1, given - 1, given).expand_as(truth);
-  const auto db = [](const at::Tensor& a, const at::Tensor& b) {
-    return psnr(a.unsqueeze(0), b.unsqueeze(0))[0].item<double>();
-  };
-  row[0] = db(future, truth);
-  row[1] = db(repeat, truth);
-  if (const auto task = parse_demo_prompt(clip.caption)) {
-    row[2] = 1;
-    row[3] = judge_demo(frames_last(sample), *task).obeyed ? 1 : 0;
-  }
+  const at::Tensor truth = clip.video.slice(1, given);
+  row[0] = clip_psnr(sample.slice(1, given), truth);
+  row[1] = given > 0 ? clip_psnr(clip.video.slice(1, given - 1, given).expand_as(truth), truth)
+                     : std::numeric_limits<double>::quiet_NaN();
+  const auto task = parse_demo_prompt(clip.caption);
+  if (!task || clip.video.size(1) < 2) return;
+  row[2] = 1;
+  row[3] = judge_demo(frames_last(sample), *task).obeyed ? 1 : 0;
 }
 
 Evaluation summary(const at::Tensor& rows) {
@@ -71,16 +74,19 @@ std::vector<std::vector<int64_t>> groups_of(const std::vector<Clip>& clips, cons
 
 at::Tensor generate_group(const Config& config, const Generator& generator, const std::vector<Clip>& clips,
                           const std::vector<int64_t>& numbers) {
-  Tensors videos;
+  Tensors videos, masks;
   std::vector<std::string> prompts;
   std::vector<int64_t> seeds;
   for (const int64_t number : numbers) {
     const Clip& clip = clips[static_cast<size_t>(number)];
     videos.push_back(clip.video);
+    if (clip.padding_mask.defined()) masks.push_back(clip.padding_mask.unsqueeze(0));
     prompts.push_back(clip.caption);
     seeds.push_back(config.sample.seed + number);
   }
-  return generator(at::stack(videos), prompts, seeds);
+  require(masks.empty() || masks.size() == videos.size(),
+          "evaluation: some clips are padded and some are not");
+  return generator(at::stack(videos), prompts, seeds, masks.empty() ? at::Tensor() : at::stack(masks));
 }
 
 // The sheet's films as one tensor (rows, 2, F, H, W, 3): truth and sample; rows of other ranks' clips are
@@ -103,7 +109,7 @@ void write_sheet(const std::filesystem::path& file, const at::Tensor& films,
 
 Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data, int64_t num_clips,
                     const std::filesystem::path& out_dir, Comm& comm) {
-  const std::vector<Clip> clips = read_clips(data, 0, num_clips).clips;
+  const auto [clips, indices, bad] = read_clips(data, 0, num_clips);
   require(!clips.empty(), "evaluation: none of the ", data.size(), " held-out films can be read");
   const int64_t given =
       config.sample.condition_frames == 0 ? 1 : 1 + 4 * (config.sample.condition_frames - 1);
@@ -134,6 +140,7 @@ Evaluation evaluate(const Config& config, const Generator& generator, const Data
   comm.all_reduce(rows, ReduceOp::sum, "evaluation").wait();
   comm.all_reduce(sheet, ReduceOp::max, "contact sheet").wait();
   Evaluation result = summary(rows);
+  for (const BadFile& file : bad) result.unreadable.push_back(file.name + ": " + file.reason);
   if (comm.rank() == 0) write_sheet(out_dir / "contact_sheet.png", sheet, captions, given, result);
   return result;
 }

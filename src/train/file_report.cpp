@@ -38,4 +38,14 @@ void FileReport::exchange(Comm& comm, RunLog& log) {
   }
 }
 
+void FileReport::total(RunLog& log) const {
+  size_t bad = 0;
+  int64_t files = 0;
+  for (const Part& part : parts_) {
+    bad += part.bad.size();
+    files += part.files;
+  }
+  if (bad > 0) log.note(text_of(bad, " of ", files, " files were skipped and replaced"));
+}
+
 }  // namespace orrery

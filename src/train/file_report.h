@@ -22,6 +22,9 @@ class FileReport {
   // every rank when more than max_bad_fraction of a part's files are bad.
   void exchange(Comm& comm, RunLog& log);
 
+  // A line with the number of files skipped so far, if there are any.
+  void total(RunLog& log) const;
+
  private:
   struct Part {
     int64_t files;

@@ -60,6 +60,7 @@ void RunLog::step(int64_t done, const StepResult& result, double step_ms) {
 
 void RunLog::evaluation(int64_t done, const Evaluation& evaluation, const fs::path& folder) {
   if (!out_) return;
+  for (const std::string& film : evaluation.unreadable) note("held-out film skipped: " + film);
   note(text_of("step ", done, ": ", describe(evaluation), "; films in ", folder.string()));
   out_->events.scalars(done, {{"eval/psnr_model_db", evaluation.psnr_model_db},
                               {"eval/psnr_repeat_db", evaluation.psnr_repeat_db},

@@ -21,35 +21,39 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Settings that this build knows but cannot honour in this combination.
-void check_settings(const Config& c, const World& world) {
-  require(c.parallel.shard == 1 && c.parallel.context == 1, "parallel.shard = ", c.parallel.shard,
-          ", parallel.context = ", c.parallel.context, ": this version trains replicas only, set both to 1");
+// What settings and number of ranks must satisfy together; cli/check.h has checked the settings alone.
+void check_world(const Config& c, const World& world) {
   require(c.parallel.replicate == 0 || c.parallel.replicate == world.size(),
           "parallel.replicate = ", c.parallel.replicate, ", but the run has ", world.size(), " ranks");
-  require(c.train.batch % world.size() == 0, "train.batch = ", c.train.batch,
-          " does not divide by the run's ", world.size(), " ranks");
-  require(!c.data.path.empty(), "data.path is not set: the folder that holds videos/ and metas/");
-  require(c.sample.final_clips == 0 || !c.sample.path.empty() || c.data.held_out > 0,
-          "sample.final_clips = ", c.sample.final_clips, " needs films: set sample.path or data.held_out");
-  require(c.data.image_path.empty() || c.data.image_batch % world.size() == 0,
-          "data.image_batch = ", c.data.image_batch, " does not divide by the run's ", world.size(),
-          " ranks");
+  require(c.numerics.device == Device::cpu || world.size() == 1,
+          "numerics.device = cuda on ", world.size(), " ranks: this version has no collectives among GPUs");
 }
 
-// The basis is fitted to the same clips on every rank, so all ranks get the same one; a resumed run reads the
-// stored one.
-std::unique_ptr<LinearTokenizer> make_tokenizer(const Config& c, const Dataset& data, World& world) {
-  if (fs::exists(fs::path(c.train.run_dir) / "tokenizer.safetensors")) return load_tokenizer(c.train.run_dir);
+LinearTokenizer fit_tokenizer(const Config& c, const Dataset& data) {
   const ReadClips read = read_clips(data, static_cast<uint64_t>(c.train.seed), c.tokenizer.fit_clips);
   require(!read.clips.empty(), c.data.path,
           ": none of the films can be read, so the tokenizer has nothing to be fitted to",
           read.bad.empty() ? "" : "; the first says: " + read.bad.front().reason);
   LinearTokenizerFit fit;
   for (const Clip& clip : read.clips) fit.add(clip.video.unsqueeze(0));
-  auto tokenizer = std::make_unique<LinearTokenizer>(fit.finish(c.tokenizer.channels, c.tokenizer.whitening));
-  if (world.is_first()) save_tokenizer(c.train.run_dir, *tokenizer);
-  return tokenizer;
+  return fit.finish(c.tokenizer.channels, c.tokenizer.whitening);
+}
+
+// Weights mean nothing without their tokenizer: a resumed run and one that starts from our own weights take the one that
+// lies beside them. Otherwise it is fitted to the films, to the same clips on every rank.
+std::unique_ptr<LinearTokenizer> make_tokenizer(const Config& c, const Dataset& data,
+                                                const std::optional<fs::path>& checkpoint) {
+  const fs::path weights = fs::path(c.ckpt.load).parent_path();
+  if (checkpoint) return load_tokenizer(*checkpoint, c.tokenizer.channels);
+  if (!c.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, c.tokenizer.channels);
+  return std::make_unique<LinearTokenizer>(fit_tokenizer(c, data));
+}
+
+// Every rank looks at the disk; they must see the same.
+std::optional<fs::path> agreed_checkpoint(const Config& c, World& world) {
+  const auto found = checkpoint_to_resume(c);
+  require_agreement(world.comm(), "the checkpoint to resume from", found ? found->string() : "none");
+  return found;
 }
 
 std::unique_ptr<DiT> make_network(const Config& c, World& world) {
@@ -58,7 +62,7 @@ std::unique_ptr<DiT> make_network(const Config& c, World& world) {
   if (c.ckpt.load.empty()) {
     net->initialize(static_cast<uint64_t>(c.train.seed));
   } else {
-    load_weights(c.ckpt.load, *net);
+    load_weights(c.ckpt.load, *net, Weights::model);
   }
   if (c.memory.policy == MemoryPolicy::full)
     for (const auto& block : net->blocks)
@@ -85,22 +89,28 @@ class Training {
         world_(world),
         data_(open_data(config.data)),
         films_(config.sample.path.empty() ? data_.held_out : open_films(config.sample.path, config.data)),
-        tokenizer_(make_tokenizer(config, *data_.train, world)),
+        checkpoint_(agreed_checkpoint(config, world)),
+        tokenizer_(make_tokenizer(config, *data_.train, checkpoint_)),
         text_(make_text_encoder(config)),
         net_(make_network(config, world)),
         step_(config, *net_, *tokenizer_, *text_, world.comm()),
         generator_(config, *net_, *tokenizer_, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
-  void run() {
+  void run(const std::function<void()>& on_ready) {
     int64_t done = 0;
-    if (const auto folder = checkpoint_to_resume(config_))
-      done = load_checkpoint(*folder, config_, *net_, step_);
+    if (checkpoint_) done = load_checkpoint(*checkpoint_, config_, *net_, step_);
+    if (world_.is_first()) {
+      on_ready();
+      supersede_checkpoints(config_, done);
+      save_tokenizer(config_.train.run_dir, *tokenizer_);
+    }
     RunLog log(config_, world_, done);
     if (done > 0) log.note(text_of("resumed after step ", done));
     Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
     const double begin = seconds();
     for (; done < config_.train.steps; ++done) one_step(loader, log, done);
+    files_.total(log);
     if (config_.sample.final_clips > 0) final_evaluation(log, seconds() - begin);
   }
 
@@ -129,11 +139,11 @@ class Training {
     const int64_t done = index + 1;
     log.step(done, result, step_ms);
     if (is_due(done, config_.train.log_every, config_.train.steps)) files_.exchange(world_.comm(), log);
-    if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
     if (is_due(done, config_.ckpt.every, config_.train.steps)) {
-      if (world_.is_first()) save_checkpoint(config_, *net_, step_, done);
+      if (world_.is_first()) save_checkpoint(config_, *net_, *tokenizer_, step_, done);
       world_.comm().barrier("checkpoint").wait();
     }
+    if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
   }
 
   Evaluation evaluate_averages(int64_t clips, const fs::path& out_dir) {
@@ -156,6 +166,7 @@ class Training {
   World& world_;
   DataSets data_;
   std::shared_ptr<const Dataset> films_;  // for samples and evaluation; may be null
+  std::optional<fs::path> checkpoint_;    // that the run goes on from
   std::unique_ptr<LinearTokenizer> tokenizer_;
   std::unique_ptr<TextEncoder> text_;
   std::unique_ptr<DiT> net_;
@@ -166,11 +177,11 @@ class Training {
 
 }  // namespace
 
-void run_training(const Config& config, World& world) {
-  check_settings(config, world);
+void run_training(const Config& config, World& world, const std::function<void()>& on_ready) {
+  check_world(config, world);
   at::globalContext().setDeterministicAlgorithms(config.numerics.deterministic, /*warn_only=*/false);
   fs::create_directories(config.train.run_dir);
-  Training(config, world).run();
+  Training(config, world).run(on_ready);
 }
 
 }  // namespace orrery

@@ -1,6 +1,8 @@
 #pragma once
 // The training run: puts data, model and optimizer together from the settings, and loops: batch, step, log,
 // sample, save.
+#include <functional>
+
 #include "base/config.h"
 #include "parallel/world.h"
 
@@ -9,6 +11,9 @@ namespace orrery {
 // Runs (or resumes) training until train.steps. Collective over the world's ranks. Writes into train.run_dir:
 // config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/.
 // Throws Error for settings or data that do not fit.
-void run_training(const Config& config, World& world);
+// on_ready: called on the first rank when model, data and checkpoint have been found good, before the first
+// step; it writes what describes the run (config.ini, run.json), so that a refused run does not overwrite an
+// earlier one's.
+void run_training(const Config& config, World& world, const std::function<void()>& on_ready);
 
 }  // namespace orrery

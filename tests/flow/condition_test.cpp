@@ -102,13 +102,5 @@ TEST(Condition, share_of_drawn_frames_and_texts) {
   EXPECT_NEAR(kept.mean().item<double>(), 0.8, 0.015);
 }
 
-TEST(Condition, mixture_cycles_over_image_and_video_batches) {
-  std::string kinds;
-  for (int64_t step = 0; step < 8; ++step) kinds += batch_kind(step, 1, 3) == BatchKind::image ? 'i' : 'v';
-  EXPECT_EQ(kinds, "ivvvivvv");
-  EXPECT_EQ(batch_kind(5, 0, 1), BatchKind::video);
-  EXPECT_THROW(batch_kind(0, 0, 0), Error);
-}
-
 }  // namespace
 }  // namespace orrery::flow

@@ -41,6 +41,11 @@ void expect_same_weights(const Trainee& a, const Trainee& b) {
   for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].second, wb[i].second)) << wa[i].first;
 }
 
+void expect_same_averages(Trainee& a, Trainee& b) {
+  const auto &wa = a.step.averaged()->averages(), &wb = b.step.averaged()->averages();
+  for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].tensor, wb[i].tensor)) << wa[i].name;
+}
+
 TEST(TrainStep, full_recompute_gives_the_same_bits) {
   Trainee keeping(test::small_config(6, 4)), recomputing(test::small_config(6, 4));
   for (const auto& block : recomputing.net->blocks)
@@ -74,12 +79,14 @@ TEST(Checkpoint, resume_continues_bit_for_bit) {
   Trainee straight(config), first(config), second(config);
   straight.train(0, 8);
   first.train(0, 4);
-  save_checkpoint(config, *first.net, first.step, 4);
+  save_checkpoint(config, *first.net, first.tokenizer, first.step, 4);
   const auto found = checkpoint_to_resume(config);
   ASSERT_TRUE(found);
   EXPECT_EQ(load_checkpoint(*found, config, *second.net, second.step), 4);
   second.train(4, 8);
   expect_same_weights(straight, second);
+  expect_same_averages(straight, second);
+  EXPECT_EQ(second.net->video_samples.value().item<int64_t>(), 8 * 4);
 }
 
 TEST(Checkpoint, keeps_the_newest_and_ignores_unfinished_ones) {
@@ -88,7 +95,7 @@ TEST(Checkpoint, keeps_the_newest_and_ignores_unfinished_ones) {
   config.train.run_dir = folder.path();
   config.ckpt.keep = 2;
   Trainee run(config);
-  for (const int64_t done : {1, 2, 3}) save_checkpoint(config, *run.net, run.step, done);
+  for (const int64_t done : {1, 2, 3}) save_checkpoint(config, *run.net, run.tokenizer, run.step, done);
   std::filesystem::create_directories(folder.path() / "checkpoints" / "step_000000009");
   EXPECT_EQ(checkpoint_to_resume(config)->filename(), "step_000000003");
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoints" / "step_000000001"));
@@ -96,12 +103,50 @@ TEST(Checkpoint, keeps_the_newest_and_ignores_unfinished_ones) {
   EXPECT_FALSE(checkpoint_to_resume(config));
 }
 
+TEST(Checkpoint, checkpoints_of_another_branch_are_set_aside) {
+  const test::ScratchFolder folder;
+  Config config = test::small_config(8, 2);
+  config.train.run_dir = folder.path();
+  config.ckpt.keep = 1;
+  Trainee run(config);
+  save_checkpoint(config, *run.net, run.tokenizer, run.step, 7);
+  supersede_checkpoints(config, 2);
+  save_checkpoint(config, *run.net, run.tokenizer, run.step, 3);
+  EXPECT_EQ(checkpoint_to_resume(config)->filename(), "step_000000003");
+  EXPECT_TRUE(std::filesystem::exists(folder.path() / "checkpoints" / "superseded_step_000000007"));
+}
+
+TEST(Checkpoint, weights_and_averages_load_by_name_and_strangers_are_listed) {
+  const test::ScratchFolder folder;
+  Config config = test::small_config(8, 2);
+  config.train.run_dir = folder.path();
+  Trainee run(config), model(config), averages(config);
+  run.train(0, 3);
+  save_checkpoint(config, *run.net, run.tokenizer, run.step, 3);
+  const auto file = newest_checkpoint(folder.path()) / "model.safetensors";
+  load_weights(file, *model.net, Weights::model);
+  expect_same_weights(run, model);
+  load_weights(file, *averages.net, Weights::ema);
+  const NamedTensor& first = run.step.averaged()->averages().front();
+  EXPECT_TRUE(at::equal(averages.net->parameters().front()->value(), first.tensor)) << first.name;
+  EXPECT_FALSE(
+      at::equal(averages.net->parameters().front()->value(), model.net->parameters().front()->value()));
+  config.model.blocks = 1;
+  Trainee shallow(config);
+  try {
+    load_weights(file, *shallow.net, Weights::model);
+    ADD_FAILURE() << "a network without the file's second block took its weights";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("unexpected: net.blocks.1."), std::string::npos) << error.what();
+  }
+}
+
 TEST(Checkpoint, another_model_or_seed_is_refused_by_name) {
   const test::ScratchFolder folder;
   Config config = test::small_config(8, 2);
   config.train.run_dir = folder.path();
   Trainee run(config);
-  save_checkpoint(config, *run.net, run.step, 1);
+  save_checkpoint(config, *run.net, run.tokenizer, run.step, 1);
   const auto found = *checkpoint_to_resume(config);
   config.model.blocks = 3;
   Trainee deeper(config);
