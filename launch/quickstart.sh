@@ -22,7 +22,7 @@ $program version
 
 step "demonstration films into $out/data"
 rm -rf $out
-$program demo-data --out $out/data
+$program demo-data --out=$out/data
 
 step "training on $ranks MPI ranks (launch/quickstart.ini)"
 # Open MPI wants to be told that root is meant, and would tie each rank to one core.
