@@ -14,13 +14,15 @@ FrameSource::FrameSource(const std::filesystem::path& path, const DecodeLimits& 
 void FrameSource::open_decoder() {
   const LogCapture log;
   const AVCodecParameters* parameters = packets_.stream().codecpar;
+  require(parameters->codec_id != AV_CODEC_ID_NONE, path_.string(),
+          ": its header names no known codec (is the file cut off?)");
   const AVCodec* codec = avcodec_find_decoder(parameters->codec_id);
   require(codec != nullptr, path_.string(), ": no decoder for its codec ",
           avcodec_get_name(parameters->codec_id));
   decoder_.reset(avcodec_alloc_context3(codec));
   require(decoder_ != nullptr && avcodec_parameters_to_context(decoder_.get(), parameters) >= 0,
           path_.string(), ": the decoder ", codec->name, " does not take the stream's parameters");
-  decoder_->max_pixels = limits_.max_pixels;
+  decoder_->max_pixels = decoder_max_pixels(limits_);
   decoder_->thread_count = 1;
   decoder_->pkt_timebase = packets_.stream().time_base;
   decoder_->flags &= ~AV_CODEC_FLAG_OUTPUT_CORRUPT;  // frames before the recovery point are not shown
@@ -46,8 +48,15 @@ const AVFrame* FrameSource::next() {
         return nullptr;  // a decoder that fails for ever while it is drained
       continue;
     }
+    check_size();
     if ((frame_->flags & (AV_FRAME_FLAG_DISCARD | AV_FRAME_FLAG_CORRUPT)) == 0) return frame_.get();
   }
+}
+
+void FrameSource::check_size() const {
+  const int64_t width = frame_->width, height = frame_->height;
+  require(width * height <= limits_.max_pixels, path_.string(), ": frames of ", width, "x", height,
+          " pixels are above the limit of ", limits_.max_pixels, " pixels");
 }
 
 // Gives the decoder one packet, or the end. A packet it cannot use gives no frame and is remembered in

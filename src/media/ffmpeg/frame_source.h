@@ -1,6 +1,7 @@
 #pragma once
 // Container and decoder of one video stream, as a sequence of packets or of decoded frames. Internal to
 // src/media: video_index.cpp numbers the frames with it, decode.cpp reads them.
+#include <climits>
 #include <filesystem>
 #include <string>
 
@@ -42,6 +43,13 @@ class PacketSource {
   bool ended_early_ = false;
 };
 
+// libavcodec holds a limit on pixels against sizes that it has rounded up to whole blocks and vector widths,
+// so it gets a looser one; the exact limit is checked on what the headers declare and on every decoded
+// picture.
+inline int64_t decoder_max_pixels(const DecodeLimits& limits) {
+  return std::min<int64_t>(std::min<int64_t>(limits.max_pixels, INT_MAX) * 2 + 65536, INT_MAX);
+}
+
 // A key packet: where decoding can begin.
 struct KeyPacket {
   int64_t frame = 0;  // number of the first frame that is shown at or after it
@@ -64,6 +72,7 @@ class FrameSource {
 
  private:
   void open_decoder();
+  void check_size() const;
   void feed();
   bool skip_to(const KeyPacket& key);
   void forget();

@@ -90,7 +90,7 @@ void PacketSource::find_streams() {
   std::vector<Options> options(count);
   std::vector<AVDictionary*> entries(count);
   for (unsigned i = 0; i < count; ++i) {
-    options[i].set("max_pixels", limits_.max_pixels);
+    options[i].set("max_pixels", decoder_max_pixels(limits_));
     options[i].set("threads", 1);
     entries[i] = options[i].entries;
   }
