@@ -1,17 +1,14 @@
 // The built program from outside: what it prints and how it ends.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <sstream>
 #include <string>
 
 #include "base/version.h"
+#include "cli/program.h"
 
 namespace orrery::cli {
 namespace {
@@ -20,24 +17,6 @@ using testing::AllOf;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-struct Result {
-  int code;
-  std::string text;  // standard output and standard error together
-};
-
-Result run(const std::string& arguments) {
-  const std::string command = ORRERY_PROGRAM " " + arguments + " 2>&1";
-  FILE* const pipe = popen(command.c_str(), "r");
-  if (!pipe) return {-1, "popen failed"};
-  Result result{};
-  std::array<char, 4096> buffer;
-  for (size_t got; (got = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    result.text.append(buffer.data(), got);
-  const int status = pclose(pipe);
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return result;
-}
 
 class ProgramTest : public testing::Test {
  protected:

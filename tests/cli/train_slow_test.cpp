@@ -1,0 +1,122 @@
+// orrery train from outside, alone and under mpirun: films in, run folder out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/config.h"
+#include "cli/options.h"
+#include "cli/program.h"
+
+namespace orrery::cli {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kTwoRanks = ORRERY_MPIRUN " --allow-run-as-root --oversubscribe --bind-to none -n 2 ";
+
+std::string file_text(const std::string& path) {
+  std::ifstream in(path);
+  EXPECT_TRUE(in.good()) << path;
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+class TrainTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = testing::TempDir() + "train_" + std::to_string(getpid());
+    const Result demo =
+        run("demo-data --out=" + folder_ + "/data --clips=6 --held_out=2 --frames=5 --height=32 --width=32");
+    ASSERT_EQ(demo.code, 0) << demo.text;
+    std::ofstream(folder_ + "/recipe.ini")
+        << "[model]\npreset = nano\n[data]\npath = " << folder_
+        << "/data/train\nframes = 5\nheight = 32\nwidth = 32\n"
+        << "[tokenizer]\nchannels = 8\n[train]\nsteps = 4\nbatch = 4\nlog_every = 1\n"
+        << "[ckpt]\nevery = 2\n[sample]\nevery = 0\nsteps = 1\npath = " << folder_
+        << "/data/held_out\nfinal_clips = 2\n";
+  }
+  static void TearDownTestSuite() { std::filesystem::remove_all(folder_); }
+
+  static Result train(const std::string& run_dir, const std::string& more = "",
+                      const std::string& launcher = "") {
+    return run("train " + folder_ + "/recipe.ini --train.run_dir=" + folder_ + "/" + run_dir + " " + more,
+               launcher);
+  }
+  static std::vector<nlohmann::json> metrics(const std::string& run_dir) {
+    std::istringstream in(file_text(folder_ + "/" + run_dir + "/metrics.jsonl"));
+    std::vector<nlohmann::json> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+    return lines;
+  }
+  static void expect_same_curve(const std::string& a, const std::string& b, double tolerance) {
+    const auto first = metrics(a), second = metrics(b);
+    ASSERT_EQ(first.size(), second.size());
+    for (size_t i = 0; i < first.size(); ++i) {
+      EXPECT_EQ(first[i].at("step"), second[i].at("step"));
+      const double loss = first[i].at("loss");
+      EXPECT_NEAR(loss, second[i].at("loss"), tolerance * loss) << "step " << i + 1;
+    }
+  }
+  static inline std::string folder_;
+};
+
+TEST_F(TrainTest, leaves_a_run_folder_that_explains_itself) {
+  const Result result = train("one");
+  ASSERT_EQ(result.code, 0) << result.text;
+  EXPECT_THAT(result.text, HasSubstr("step 4/4  loss "));
+  Config config;
+  read_ini(folder_ + "/one/config.ini", settings_of(config));
+  EXPECT_EQ(config.train.steps, 4);
+  EXPECT_EQ(config.model.preset, "nano");
+  const auto lines = metrics("one");
+  ASSERT_EQ(lines.size(), 4u);
+  for (const std::string key : {"step", "loss", "lr", "grad_norm", "step_ms"})
+    EXPECT_TRUE(lines[0].at(key).is_number()) << key;
+  EXPECT_EQ(nlohmann::json::parse(file_text(folder_ + "/one/run.json")).at("ranks"), 1);
+  const auto summary = nlohmann::json::parse(file_text(folder_ + "/one/summary.json"));
+  for (const std::string key :
+       {"psnr_model_db", "psnr_repeat_db", "prompt_obeyed", "clips", "train_seconds"}) {
+    EXPECT_TRUE(summary.at(key).is_number()) << key;
+  }
+}
+
+TEST_F(TrainTest, two_ranks_follow_the_curve_of_one) {
+  ASSERT_EQ(train("alone").code, 0);
+  const Result pair = train("pair", "", kTwoRanks);
+  ASSERT_EQ(pair.code, 0) << pair.text;
+  expect_same_curve("alone", "pair", 1e-6);
+}
+
+TEST_F(TrainTest, resumes_where_it_stopped) {
+  ASSERT_EQ(train("whole").code, 0);
+  ASSERT_EQ(train("halves", "--train.steps=2").code, 0);
+  const Result rest = train("halves");
+  ASSERT_EQ(rest.code, 0) << rest.text;
+  EXPECT_THAT(rest.text, HasSubstr("resumed after step 2"));
+  expect_same_curve("whole", "halves", 0);
+  EXPECT_EQ(train("halves", "--train.resume=never").code, 2);
+}
+
+TEST_F(TrainTest, a_refused_run_ends_with_2_and_one_message) {
+  for (const std::string& launcher : {std::string(), std::string(kTwoRanks)}) {
+    for (const auto& [option, message] : {std::pair{"--train.stepz=1", "did you mean train.steps"},
+                                          {"--train.steps=0", "train.steps: got \"0\""},
+                                          {"--data.frames=6", "data.frames: got \"6\""},
+                                          {"--data.path=/nowhere", "/nowhere"},
+                                          {"--model.preset=huge", "huge"}}) {
+      const Result result = train("refused", option, launcher);
+      EXPECT_EQ(result.code, 2) << result.text;
+      const size_t first = result.text.find(message);
+      ASSERT_NE(first, std::string::npos) << result.text;
+      EXPECT_EQ(result.text.find("orrery: ", result.text.find("orrery: ") + 1), std::string::npos)
+          << result.text;
+    }
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/refused/config.ini"));
+}
+
+}  // namespace
+}  // namespace orrery::cli
