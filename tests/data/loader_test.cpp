@@ -307,6 +307,17 @@ TEST(Loader, passes_other_exceptions_on_at_their_step) {
   }
 }
 
+TEST(Loader, passes_on_the_exception_of_the_lowest_slot) {
+  struct Broken final : FakeData {
+    using FakeData::FakeData;
+    Clip item(int64_t index, const Rng&, const std::stop_token&) const override {
+      throw Error(name(index), Exit::failure);
+    }
+  };
+  Loader whole({{fake(12), 6}}, config_of({})), broken({{std::make_shared<Broken>(12), 6}}, config_of({}));
+  EXPECT_THAT([&] { broken.next(); }, testing::ThrowsMessage<Error>(whole.next().captions[0]));
+}
+
 TEST(Loader, reads_no_further_ahead_than_prefetch) {
   auto data = std::make_shared<FakeData>(100);
   Loader loader({{data, 4}}, config_of({.workers = 3, .prefetch = 2}));
