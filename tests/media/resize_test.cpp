@@ -80,11 +80,9 @@ at::Tensor pixels_last(const at::Tensor& planes) {
   return planes.permute({0, 2, 3, 1}).contiguous();
 }
 
-class PrepGolden : public testing::TestWithParam<const char*> {};
-
-TEST_P(PrepGolden, agrees_with_the_reference) {
-  const auto path = test::shared_parity() / (std::string(GetParam()) + ".safetensors");
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path.filename() << " is not here";
+// One prep_dit_* case of the golden collection.
+void expect_golden(const std::filesystem::path& path) {
+  SCOPED_TRACE(path.filename());
   const Safetensors file(path);
   const auto config = nlohmann::json::parse(file.metadata().at("config"));
   const auto allowed = nlohmann::json::parse(file.metadata().at("int_tolerance"));
@@ -98,19 +96,28 @@ TEST_P(PrepGolden, agrees_with_the_reference) {
     const Padded got = resize_fit_pad(frames, config["size"][1], config["size"][0]);
     expect_near(got.frames, pixels_last(file.tensor("outputs.frames")), fraction("frames"));
     EXPECT_TRUE(at::equal(got.padding_mask, file.tensor("outputs.padding_mask")[0]));
-  } else {  // condition frames: the resized pictures are among the first of the output, [3,T,H,W]
+  } else if (module == "prep_dit_condition") {  // the last frames of the input come first, filler follows
     const at::Tensor want = file.tensor("outputs.video").permute({1, 2, 3, 0}).contiguous();
     const at::Tensor got = resize_cover_crop(frames, config["resolution"][0], config["resolution"][1]);
-    const int64_t used = config["kind"] == "image" ? 1 : 5;
+    const int64_t used =
+        config["kind"] == "image" ? 1 : 4 * (config["num_latent_conditional_frames"].get<int64_t>() - 1) + 1;
     expect_near(got.narrow(0, got.size(0) - used, used), want.narrow(0, 0, used), fraction("video"));
+  } else {
+    ADD_FAILURE() << "unknown module " << module;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shared, PrepGolden,
-                         testing::Values("prep_dit_data_down", "prep_dit_data_up_stretch",
-                                         "prep_dit_pad_edge", "prep_dit_pad_reflect",
-                                         "prep_dit_condition_image", "prep_dit_condition_video"),
-                         [](const auto& info) { return info.param; });
+TEST(PrepGolden, cases_of_the_repository_agree) {
+  const auto files = test::files_in(test::golden(), "prep_dit_", ".safetensors");
+  EXPECT_EQ(files.size(), 6u);
+  for (const auto& path : files) expect_golden(path);
+}
+
+TEST(PrepGolden, cases_of_the_shared_collection_agree) {
+  const auto files = test::files_in(test::shared_parity(), "prep_dit_", ".safetensors");
+  if (files.empty()) GTEST_SKIP() << "../shared/parity/prep_dit_* is absent";
+  for (const auto& path : files) expect_golden(path);
+}
 
 }  // namespace
 }  // namespace orrery
