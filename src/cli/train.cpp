@@ -1,5 +1,9 @@
 // orrery train: a training run from INI files and options. Under mpirun all ranks run it together.
+#include <ATen/Parallel.h>
+
+#include <cstdlib>
 #include <iostream>
+#include <thread>
 
 #include "cli/check.h"
 #include "cli/commands.h"
@@ -11,6 +15,13 @@
 
 namespace orrery::cli {
 namespace {
+
+// Ranks of one node share its cores; without this every rank's OpenMP threads would spin on all of them.
+void share_cores(const World& world) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(std::max(1, cores / world.local_size()));
+}
 
 // The world comes first, so that a wrong option is told once and not by every rank.
 Exit train(const std::vector<std::string>& arguments, World& world) {
@@ -26,6 +37,7 @@ Exit train(const std::vector<std::string>& arguments, World& world) {
   }
   check_config(config);
   resolve_settings(config);
+  share_cores(world);
   world.set_timeout(static_cast<double>(config.parallel.timeout_s));
   require_agreement(world.comm(), "configuration", ini_of(settings));
   if (world.is_first()) open_run_folder(config.train);
