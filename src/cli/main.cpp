@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "base/numerics.h"
 #include "base/version.h"
 #include "cli/commands.h"
 #include "parallel/world.h"
@@ -54,6 +55,7 @@ Exit run(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   const c10::InferenceMode inference;
+  orrery::forbid_reduced_precision();
   try {
     return static_cast<int>(run({argv + 1, argv + argc}));
   } catch (...) {

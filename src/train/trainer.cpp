@@ -1,12 +1,11 @@
 #include "train/trainer.h"
 
-#include <ATen/Context.h>
-
 #include <chrono>
 #include <iostream>
 
 #include "autograd/save_policy.h"
 #include "base/error.h"
+#include "base/numerics.h"
 #include "data/loader.h"
 #include "data/video_folder.h"
 #include "parallel/data_parallel.h"
@@ -179,7 +178,7 @@ class Training {
 
 void run_training(const Config& config, World& world, const std::function<void()>& on_ready) {
   check_world(config, world);
-  at::globalContext().setDeterministicAlgorithms(config.numerics.deterministic, /*warn_only=*/false);
+  set_deterministic(config.numerics.deterministic);
   fs::create_directories(config.train.run_dir);
   Training(config, world).run(on_ready);
 }

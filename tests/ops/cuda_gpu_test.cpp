@@ -1,6 +1,7 @@
 // The CUDA kernels against their CPU twins, to the last bit in forward.
 #include <ATen/Context.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/matmul.h>
 #include <gtest/gtest.h>
 
 #include "base/rng.h"
@@ -40,6 +41,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{at::kHalf, {1, 1, 1}, {1, 1, 1}}, Case{at::kBFloat16, {0, 3, 4}, {0, 1, 4}},
                     Case{at::kFloat, {2, 3, 4}, {1, 3, 4}},     // not a run of ones: the reference
                     Case{at::kDouble, {2, 3, 4}, {2, 1, 4}}));  // nor this type
+
+// TF32 would err by about 3e-4.
+TEST(CudaProducts, keep_all_bits_of_float32) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const at::Tensor a = Rng(1, "a").normal_tensor({256, 1024}), b = Rng(1, "b").normal_tensor({1024, 256});
+  const at::Tensor want = at::matmul(a.to(at::kDouble), b.to(at::kDouble));
+  const at::Tensor error = at::matmul(a.cuda(), b.cuda()).cpu().to(at::kDouble) - want;
+  EXPECT_LT(error.norm().item().toDouble(), 1e-6 * want.norm().item().toDouble());
+}
 
 }  // namespace
 }  // namespace orrery
