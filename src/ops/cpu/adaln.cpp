@@ -15,8 +15,7 @@ AdaLN adaln(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shif
 }
 
 at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y) {
-  const bool rounds = x.scalar_type() != acc_type(x.scalar_type());
-  return rounds ? x + gate * y : at::addcmul(x, gate, y);
+  return (gate * y).add_(x);  // not addcmul, which rounds once where the processor fuses the two
 }
 
 }  // namespace orrery::kernels::cpu
