@@ -127,6 +127,8 @@ Ending ending_of(std::exception_ptr exception) {
     return {e.code(), e.what()};
   } catch (const std::bad_alloc&) {
     return {Exit::out_of_memory, "out of memory"};
+  } catch (const c10::OutOfMemoryError& e) {  // on a GPU
+    return {Exit::out_of_memory, e.what_without_backtrace()};
   } catch (const c10::Error& e) {
     const std::string text = e.what_without_backtrace();
     const bool memory = text.find("not enough memory") != std::string::npos ||
