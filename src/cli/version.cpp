@@ -11,6 +11,15 @@
 #include "cli/options.h"
 
 namespace orrery::cli {
+namespace {
+
+std::string cuda() {
+  if (at::globalContext().hasCUDA()) return at::detail::getCUDAHooks().showConfig();  // asks the driver
+  return at::detail::getCUDAHooks().hasCUDART() ? "in this build, but no usable GPU here"
+                                                : "not in this build";
+}
+
+}  // namespace
 
 Exit run_version(const std::vector<std::string>& arguments) {
   const Usage usage = {.command = "version",
@@ -19,12 +28,11 @@ Exit run_version(const std::vector<std::string>& arguments) {
     std::cout << help_text({}, usage);
     return Exit::done;
   }
-  const bool cuda = at::globalContext().hasCUDA() || at::detail::getCUDAHooks().hasCUDART();
   std::cout << "orrery " << version() << "\n"
             << "commit    " << git_commit() << "\n"
             << "build     " << build_type() << ", g++ " << __VERSION__ << "\n"
             << "LibTorch  " << libtorch_version() << " (CPU kernels: " << at::get_cpu_capability() << ")\n"
-            << "CUDA      " << (cuda ? at::detail::getCUDAHooks().showConfig() : "not in this build") << "\n";
+            << "CUDA      " << cuda() << "\n";
   return Exit::done;
 }
 
