@@ -39,4 +39,10 @@ site_library(cuda cu13 libcudart.so.13)
 site_library(cublas cu13 libcublasLt.so.13)
 site_library(cudnn cudnn libcudnn.so.9)
 site_library(nccl nccl libnccl.so.2)
+if(NOT EXISTS ${site}/nvidia/cu13/include/crt)  # a wheel of its own, which brings nothing that a toolkit lacks
+  find_path(ORRERY_CRT crt/host_defines.h PATHS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} NO_DEFAULT_PATH REQUIRED)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/crt)  # holds that folder alone: the toolkit's other headers stay out
+  file(CREATE_LINK ${ORRERY_CRT}/crt ${CMAKE_BINARY_DIR}/crt/crt SYMBOLIC)
+  target_include_directories(cuda SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/crt)
+endif()
 target_include_directories(cudnn SYSTEM INTERFACE ${CMAKE_SOURCE_DIR}/.deps/include)  # cudnn-frontend
