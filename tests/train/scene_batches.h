@@ -60,7 +60,7 @@ inline LinearTokenizer scene_tokenizer(int64_t channels) {
 
 inline std::unique_ptr<DiT> scene_network(const Config& c) {
   auto net = std::make_unique<DiT>(dit_config(c));
-  net->materialize(at::kCPU, scalar_type(c.numerics.dtype));
+  net->materialize(device_of(c.numerics, 0), scalar_type(c.numerics.dtype));
   net->initialize(static_cast<uint64_t>(c.train.seed));
   return net;
 }
