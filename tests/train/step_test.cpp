@@ -1,73 +1,43 @@
 #include "train/step.h"
 
-#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include "autograd/save_policy.h"
 #include "base/error.h"
 #include "fixtures.h"
 #include "train/checkpoint.h"
-#include "train/scene_batches.h"
+#include "train/trainee.h"
 
 namespace orrery {
 namespace {
 
-// A network with its step, trained for some steps.
-struct Trainee {
-  explicit Trainee(const Config& c)
-      : config(c),
-        net(test::scene_network(config)),
-        tokenizer(test::scene_tokenizer(config.tokenizer.channels)),
-        text(make_text_encoder(config)),
-        comm(single_rank_comm("alone")),
-        step(config, *net, tokenizer, *text, *comm) {}
-
-  double train(int64_t from, int64_t to) {
-    double loss = 0;
-    for (int64_t i = from; i < to; ++i) loss = step(test::scene_batch(i, 0, config.train.batch), i).loss;
-    return loss;
-  }
-
-  const Config config;
-  std::unique_ptr<DiT> net;
-  LinearTokenizer tokenizer;
-  std::unique_ptr<TextEncoder> text;
-  std::unique_ptr<Comm> comm;
-  TrainStep step;
-};
-
-void expect_same_weights(const Trainee& a, const Trainee& b) {
-  const auto wa = named_weights(*a.net), wb = named_weights(*b.net);
-  for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].second, wb[i].second)) << wa[i].first;
-}
-
-void expect_same_averages(Trainee& a, Trainee& b) {
+void expect_same_averages(test::Trainee& a, test::Trainee& b) {
   const auto &wa = a.step.averaged()->averages(), &wb = b.step.averaged()->averages();
   for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].tensor, wb[i].tensor)) << wa[i].name;
 }
 
 TEST(TrainStep, full_recompute_gives_the_same_bits) {
-  Trainee keeping(test::small_config(6, 4)), recomputing(test::small_config(6, 4));
+  test::Trainee keeping(test::small_config(6, 4)), recomputing(test::small_config(6, 4));
   for (const auto& block : recomputing.net->blocks)
     block->save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
   EXPECT_EQ(keeping.train(0, 6), recomputing.train(0, 6));
-  expect_same_weights(keeping, recomputing);
+  test::expect_same_weights(keeping, recomputing);
 }
 
 TEST(TrainStep, micro_batches_add_up_to_the_batch) {
   Config config = test::small_config(4, 6);
   config.numerics.dtype = Dtype::float64;
-  Trainee whole(config);
+  test::Trainee whole(config);
   config.train.micro_batch = 4;  // 4 + 2
-  Trainee parts(config);
+  test::Trainee parts(config);
   EXPECT_NEAR(whole.train(0, 4), parts.train(0, 4), 1e-12);
 }
 
 TEST(TrainStep, bfloat16_follows_the_float32_loss) {
   Config config = test::small_config(10, 4);
-  Trainee exact(config);
+  test::Trainee exact(config);
   config.numerics.dtype = Dtype::bfloat16;
-  Trainee rounded(config);
+  test::Trainee rounded(config);
   const double want = exact.train(0, 10);
   EXPECT_NEAR(rounded.train(0, 10), want, 0.02 * want);
 }
@@ -76,7 +46,7 @@ TEST(Checkpoint, resume_continues_bit_for_bit) {
   const test::ScratchFolder folder;
   Config config = test::small_config(8, 4);
   config.train.run_dir = folder.path();
-  Trainee straight(config), first(config), second(config);
+  test::Trainee straight(config), first(config), second(config);
   straight.train(0, 8);
   first.train(0, 4);
   save_checkpoint(config, *first.net, first.tokenizer, first.step, 4);
@@ -84,7 +54,7 @@ TEST(Checkpoint, resume_continues_bit_for_bit) {
   ASSERT_TRUE(found);
   EXPECT_EQ(load_checkpoint(*found, config, *second.net, second.step), 4);
   second.train(4, 8);
-  expect_same_weights(straight, second);
+  test::expect_same_weights(straight, second);
   expect_same_averages(straight, second);
   EXPECT_EQ(second.net->video_samples.value().item<int64_t>(), 8 * 4);
 }
@@ -94,7 +64,7 @@ TEST(Checkpoint, keeps_the_newest_and_ignores_unfinished_ones) {
   Config config = test::small_config(8, 2);
   config.train.run_dir = folder.path();
   config.ckpt.keep = 2;
-  Trainee run(config);
+  test::Trainee run(config);
   for (const int64_t done : {1, 2, 3}) save_checkpoint(config, *run.net, run.tokenizer, run.step, done);
   std::filesystem::create_directories(folder.path() / "checkpoints" / "step_000000009");
   EXPECT_EQ(checkpoint_to_resume(config)->filename(), "step_000000003");
@@ -108,7 +78,7 @@ TEST(Checkpoint, checkpoints_of_another_branch_are_set_aside) {
   Config config = test::small_config(8, 2);
   config.train.run_dir = folder.path();
   config.ckpt.keep = 1;
-  Trainee run(config);
+  test::Trainee run(config);
   save_checkpoint(config, *run.net, run.tokenizer, run.step, 7);
   supersede_checkpoints(config, 2);
   save_checkpoint(config, *run.net, run.tokenizer, run.step, 3);
@@ -120,19 +90,19 @@ TEST(Checkpoint, weights_and_averages_load_by_name_and_strangers_are_listed) {
   const test::ScratchFolder folder;
   Config config = test::small_config(8, 2);
   config.train.run_dir = folder.path();
-  Trainee run(config), model(config), averages(config);
+  test::Trainee run(config), model(config), averages(config);
   run.train(0, 3);
   save_checkpoint(config, *run.net, run.tokenizer, run.step, 3);
   const auto file = newest_checkpoint(folder.path()) / "model.safetensors";
   load_weights(file, *model.net, Weights::model);
-  expect_same_weights(run, model);
+  test::expect_same_weights(run, model);
   load_weights(file, *averages.net, Weights::ema);
   const NamedTensor& first = run.step.averaged()->averages().front();
   EXPECT_TRUE(at::equal(averages.net->parameters().front()->value(), first.tensor)) << first.name;
   EXPECT_FALSE(
       at::equal(averages.net->parameters().front()->value(), model.net->parameters().front()->value()));
   config.model.blocks = 1;
-  Trainee shallow(config);
+  test::Trainee shallow(config);
   try {
     load_weights(file, *shallow.net, Weights::model);
     ADD_FAILURE() << "a network without the file's second block took its weights";
@@ -145,11 +115,11 @@ TEST(Checkpoint, another_model_or_seed_is_refused_by_name) {
   const test::ScratchFolder folder;
   Config config = test::small_config(8, 2);
   config.train.run_dir = folder.path();
-  Trainee run(config);
+  test::Trainee run(config);
   save_checkpoint(config, *run.net, run.tokenizer, run.step, 1);
   const auto found = *checkpoint_to_resume(config);
   config.model.blocks = 3;
-  Trainee deeper(config);
+  test::Trainee deeper(config);
   EXPECT_THROW(load_checkpoint(found, config, *deeper.net, deeper.step), Error);
   config.model.blocks = 0;
   config.train.seed = 8;
