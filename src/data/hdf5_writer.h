@@ -27,7 +27,8 @@ class Hdf5Writer {
   void attribute(const std::string& object, const std::string& name, int64_t value);
   void attribute(const std::string& object, const std::string& name, double value);
   void attribute(const std::string& object, const std::string& name, bool value);  // h5py's enumeration
-  void attribute(const std::string& object, const std::string& name, const char* text) = delete;  // is no bool
+  void attribute(const std::string& object, const std::string& name,
+                 const char* text) = delete;  // is no bool
 
   void close();  // writes everything out; only after it is the file complete
 

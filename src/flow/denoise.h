@@ -15,7 +15,7 @@ struct DenoiserInput {
   Variable timesteps{};  // [B, 1] or, one a frame, [B, T]; float32, 0 .. 1000
   at::Tensor
       condition_mask{};  // [B, 1, T, H, W] in the network's dtype, 1 on given frames; undefined for images
-  at::Tensor text{};   // [B, tokens, channels]
+  at::Tensor text{};     // [B, tokens, channels]
   at::Tensor padding_mask{};  // [B, 1, rows, columns] of pixels, 1 where padded; may be undefined
   at::Tensor fps{};           // [B]; may be undefined
   BatchKind kind = BatchKind::video;

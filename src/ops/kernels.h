@@ -47,8 +47,8 @@ at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Ten
 
 }  // namespace orrery::kernels::cpu
 
-// The fused twins: same results to the last bit in forward. Layouts and types that a kernel does not take go to kernels::cpu,
-// which runs on the tensors' device.
+// The fused twins: same results to the last bit in forward. Layouts and types that a kernel does not take go
+// to kernels::cpu, which runs on the tensors' device.
 namespace orrery::kernels::cuda {
 
 at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y);

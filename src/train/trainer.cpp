@@ -24,8 +24,8 @@ namespace fs = std::filesystem;
 void check_world(const Config& c, const World& world) {
   require(c.parallel.replicate == 0 || c.parallel.replicate == world.size(),
           "parallel.replicate = ", c.parallel.replicate, ", but the run has ", world.size(), " ranks");
-  require(c.numerics.device == Device::cpu || world.size() == 1,
-          "numerics.device = cuda on ", world.size(), " ranks: this version has no collectives among GPUs");
+  require(c.numerics.device == Device::cpu || world.size() == 1, "numerics.device = cuda on ", world.size(),
+          " ranks: this version has no collectives among GPUs");
 }
 
 LinearTokenizer fit_tokenizer(const Config& c, const Dataset& data) {
@@ -38,8 +38,8 @@ LinearTokenizer fit_tokenizer(const Config& c, const Dataset& data) {
   return fit.finish(c.tokenizer.channels, c.tokenizer.whitening);
 }
 
-// Weights mean nothing without their tokenizer: a resumed run and one that starts from our own weights take the one that
-// lies beside them. Otherwise it is fitted to the films, to the same clips on every rank.
+// Weights mean nothing without their tokenizer: a resumed run and one that starts from our own weights take
+// the one that lies beside them. Otherwise it is fitted to the films, to the same clips on every rank.
 std::unique_ptr<LinearTokenizer> make_tokenizer(const Config& c, const Dataset& data,
                                                 const std::optional<fs::path>& checkpoint) {
   const fs::path weights = fs::path(c.ckpt.load).parent_path();

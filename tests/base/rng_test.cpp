@@ -24,7 +24,8 @@ TEST(Rng, a_longer_tensor_begins_with_the_shorter_one) {
 }
 
 TEST(Rng, moments_of_normal_and_uniform) {
-  const at::Tensor normal = Rng(3, "n").normal_tensor({1 << 20}), uniform = Rng(3, "u").uniform_tensor({1 << 20});
+  const at::Tensor normal = Rng(3, "n").normal_tensor({1 << 20}),
+                   uniform = Rng(3, "u").uniform_tensor({1 << 20});
   EXPECT_NEAR(normal.mean().item<double>(), 0, 5e-3);
   EXPECT_NEAR(normal.square().mean().item<double>(), 1, 5e-3);
   EXPECT_NEAR(normal.square().square().mean().item<double>(), 3, 5e-2);
