@@ -10,17 +10,20 @@ import sys
 
 
 def read_cases(log):
-    """(outcome, name, reason) of each GoogleTest case in ctest's log of all output."""
-    cases, said = [], []
-    for line in log.splitlines():
-        if re.match(r"\[ RUN      \] ", line):
-            said = []
+    """(outcome, ctest's name, case, reason) of each GoogleTest case in ctest's log of all output."""
+    cases, said, test = [], [], ""
+    for line in re.sub(r"\x1b\[[\d;]*m", "", log).splitlines():
+        begin = re.match(r"\d+/\d+ Testing: (\S+)", line)
         end = re.match(r"\[(       OK|  FAILED |  SKIPPED) \] (\S+?)(?:, where .*)? \(\d+ ms\)", line)
-        if end:
+        if begin:
+            test = begin[1]
+        elif line.startswith("[ RUN      ] "):
+            said = []
+        elif end:
             reason = " ".join(said[said.index("Skipped") + 1 :]) if "Skipped" in said else ""
-            cases.append((end[1].strip(), end[2], reason))
-        # "FILE:LINE: Skipped" stands before the message that the test gave.
-        said.append("Skipped" if line.endswith(": Skipped") else line.strip())
+            cases.append((end[1].strip(), test, end[2], reason))
+        else:  # "FILE:LINE: Skipped" stands before the message that the test gave
+            said.append("Skipped" if line.endswith(": Skipped") else line.strip())
     return cases
 
 
@@ -35,11 +38,12 @@ def main():
     cases = read_cases((build / "Testing/Temporary/LastTest.log").read_text(errors="replace"))
     skipped = [case for case in cases if case[0] == "SKIPPED"]
     failed = [case for case in cases if case[0] == "FAILED"]
-    print(f"GoogleTest cases: {len(cases) - len(skipped) - len(failed)} passed, {len(failed)} failed, {len(skipped)} skipped")
-    for _, name, reason in skipped:
-        print(f"  skipped {name}: {reason or 'no reason given'}")
-    for _, name, _ in failed:
-        print(f"  FAILED  {name}")
+    passed = len(cases) - len(skipped) - len(failed)
+    print(f"GoogleTest cases: {passed} passed, {len(failed)} failed, {len(skipped)} skipped")
+    for _, test, name, reason in skipped:
+        print(f"  skipped {test} {name}: {reason or 'no reason given'}")
+    for _, test, name, _ in failed:
+        print(f"  FAILED  {test} {name}")
     seconds = fast_seconds((build / "tests.log").read_text(errors="replace"))
     if seconds is None:
         return 0
