@@ -10,6 +10,7 @@ namespace orrery::cli {
 // arguments: what stands behind the subcommand's name. Errors are thrown.
 Exit run_demo_data(const std::vector<std::string>& arguments);
 Exit run_doctor(const std::vector<std::string>& arguments);
+Exit run_generate(const std::vector<std::string>& arguments);
 Exit run_parity(const std::vector<std::string>& arguments);
 Exit run_forward(const std::vector<std::string>& arguments);
 Exit run_train(const std::vector<std::string>& arguments);

@@ -47,16 +47,15 @@ TEST(CheckConfig, combinations_that_cannot_work_are_refused) {
   expect_refused({{"train.resume", ""}}, "train.resume");
   expect_refused({{"train.steps", "400001"}}, "optim.cycle: got \"400000\"");
   expect_refused({{"optim.warmup", "400000"}}, "optim.warmup");
-  expect_refused({{"flow.shift", "0"}}, "flow.shift");
   expect_refused({{"flow.condition_weights", "1"}}, "flow.condition_weights");
   expect_refused({{"flow.condition_weights", "0, 0, 0"}}, "flow.condition_weights");
   expect_refused({{"flow.condition_frames", "0, 1, 25"}}, "flow.condition_frames");
-  expect_refused({{"sample.shift", "0"}}, "sample.shift");
   expect_refused({{"sample.condition_frames", "24"}}, "sample.condition_frames");
   expect_refused({{"sample.weights", "model"}, {"optim.ema", "none"}, {"sample.weights", "ema"}},
                  "sample.weights");
   expect_refused({{"parallel.shard", "2"}}, "parallel.shard: got \"2\"");
   expect_refused({{"parallel.context", "2"}}, "parallel.context: got \"2\"");
+  EXPECT_NO_THROW(check_config(with({{"flow.shift", "0"}, {"sample.shift", "0"}})));  // by resolution
   Config none = with({});
   none.flow.condition_frames = {};
   EXPECT_THROW(check_config(none), Error);

@@ -118,5 +118,32 @@ TEST_F(TrainTest, a_refused_run_ends_with_2_and_one_message) {
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/refused/config.ini"));
 }
 
+TEST_F(TrainTest, generate_makes_the_same_film_again_and_refuses_what_does_not_fit) {
+  ASSERT_EQ(train("model").code, 0);
+  const std::string base = "generate --run=" + folder_ + "/model --film=" + folder_ +
+                           "/data/held_out/videos/0006.mp4 --prompt='push it left' --out=" + folder_;
+  const Result first = run(base + "/a.mp4"), again = run(base + "/b.mp4"),
+               other = run(base + "/c.mp4 --seed=5");
+  ASSERT_EQ(first.code, 0) << first.text;
+  ASSERT_EQ(again.code, 0);
+  ASSERT_EQ(other.code, 0);
+  EXPECT_EQ(file_text(folder_ + "/a.mp4"), file_text(folder_ + "/b.mp4"));
+  EXPECT_NE(file_text(folder_ + "/a.mp4"), file_text(folder_ + "/c.mp4"));
+  for (const auto& [option, message] : {std::pair{"--optim.beta1=0.5", "no effect on generate"},
+                                        {"--image=x.png", "wanted one of them"},
+                                        {"--sample.condition_frames=9", "frames"},
+                                        {"--checkpoint=/nowhere", "/nowhere"}}) {
+    const Result refused = run(base + "/d.mp4 " + option);
+    EXPECT_EQ(refused.code, 2) << refused.text;
+    EXPECT_THAT(refused.text, HasSubstr(message));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/d.mp4"));
+  const Result figures = run("generate --run=" + folder_ + "/model --evaluate=" + folder_ +
+                             "/data/held_out --clips=2 --out=" + folder_ + "/figures");
+  EXPECT_EQ(figures.code, 0) << figures.text;
+  EXPECT_THAT(figures.text,
+              testing::AllOf(HasSubstr("clips 2"), HasSubstr("psnr_model_db"), HasSubstr("psnr_repeat_db")));
+}
+
 }  // namespace
 }  // namespace orrery::cli
