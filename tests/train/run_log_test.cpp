@@ -80,6 +80,7 @@ TEST_F(RunLogTest, the_summary_holds_the_figures_of_the_evaluation) {
                                  .psnr_repeat_db = 18.25,
                                  .judged = 30,
                                  .prompt_obeyed = 0.9,
+                                 .unreadable = {},
                                  .contact_sheet_png = "png",
                                  .sheet_height = 4,
                                  .sheet_width = 5};
