@@ -11,7 +11,8 @@ using testing::HasSubstr;
 TEST(Fault, no_failure_no_message) {
   const FaultRun run = run_fault("none", 9);
   EXPECT_EQ(run.code, 0) << run.output;
-  EXPECT_EQ(run.output, "");
+  EXPECT_EQ(run.lines_with("orrery"), 0) << run.output;  // hwloc may have something to say about the machine
+  EXPECT_EQ(run.lines_with("MPI_ABORT"), 0) << run.output;
 }
 
 TEST(Fault, an_exception_on_one_rank_ends_all_with_its_message_and_code) {
