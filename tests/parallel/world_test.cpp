@@ -83,8 +83,8 @@ TEST(Monitor, many_ranks_are_counted_not_listed) {
 
 TEST(Monitor, missing_ranks_are_told_from_those_that_arrived) {
   const std::map<int, RankProgress> known = {{4, {.issued = 7, .call = "barrier 'x'", .where = ""}},
-                                         {5, {.issued = 6, .call = "", .where = "at step 3"}},
-                                         {6, {.issued = 7, .call = "all_gather 'w'", .where = ""}}};
+                                             {5, {.issued = 6, .call = "", .where = "at step 3"}},
+                                             {6, {.issued = 7, .call = "all_gather 'w'", .where = ""}}};
   EXPECT_EQ(missing_ranks({3, 4, 5, 6, 8}, 3, known, 7, "barrier 'x'"),
             "rank 5 has not arrived; at step 3; rank 6 called all_gather 'w' instead; rank 8 does not answer "
             "(stopped, or its host or network is lost)");
