@@ -79,6 +79,7 @@ const std::vector<Rule>& effects() {
   constexpr auto has_images = [](const Config& c) { return !c.data.image_path.empty(); };
   constexpr auto has_films = [](const Config& c) { return c.data.frames > 1; };
   constexpr auto lambda = [](const Config& c) { return is_lambda(c.optim.schedule); };
+  constexpr auto samples = [](const Config& c) { return c.sample.every > 0 || c.sample.final_clips > 0; };
   static const std::vector<Rule> kRules = {
       {"data.image_batches", has_images, "data.image_path"},
       {"data.video_batches", has_images, "data.image_path"},
@@ -101,6 +102,15 @@ const std::vector<Rule>& effects() {
        "numerics.dtype=bfloat16"},
       {"sample.shift", [](const Config& c) { return c.sample.sigmas == Sigmas::linear; },
        "sample.sigmas=linear"},
+      {"sample.negative_prompt",
+       [](const Config& c) { return c.sample.formula == Guidance::t2w || c.sample.guidance != 0; },
+       "sample.guidance other than 0 (v2w)"},
+      {"sample.path", samples, "sample.every > 0 or sample.final_clips > 0"},
+      {"sample.clips", [](const Config& c) { return c.sample.every > 0; }, "sample.every > 0"},
+      {"data.held_out", [](const Config& c) { return c.sample.path.empty(); },
+       "sample.path empty: these films would be kept from training and never shown"},
+      {"sample.final_clips", [](const Config& c) { return !c.sample.path.empty() || c.data.held_out > 0; },
+       "films: sample.path or data.held_out"},
       {"ckpt.keep", [](const Config& c) { return c.ckpt.every > 0; }, "ckpt.every > 0"},
   };
   return kRules;

@@ -85,6 +85,12 @@ TEST(CheckConfig, settings_without_effect_are_refused) {
   expect_refused({{"optim.master_weights", "false"}}, "needs numerics.dtype=bfloat16");
   expect_refused({{"sample.sigmas", "karras"}, {"sample.shift", "3"}}, "sample.shift=3 has no effect");
   expect_refused({{"ckpt.every", "0"}, {"ckpt.keep", "1"}}, "ckpt.keep=1 has no effect");
+  expect_refused({{"sample.guidance", "0"}, {"sample.negative_prompt", "blurred"}},
+                 "sample.negative_prompt=blurred has no effect");
+  expect_refused({{"sample.every", "0"}, {"sample.path", "films"}}, "sample.path=films has no effect");
+  expect_refused({{"sample.every", "0"}, {"sample.clips", "2"}}, "sample.clips=2 has no effect");
+  expect_refused({{"data.held_out", "2"}, {"sample.path", "films"}}, "data.held_out=2 has no effect");
+  expect_refused({{"sample.final_clips", "2"}}, "sample.final_clips=2 has no effect");
 }
 
 TEST(CheckConfig, recipes_are_accepted) {
