@@ -141,6 +141,7 @@ main() {
   fi
   install_debian "${debian[@]}"
   [ -z "$wheels" ] || install_wheels "$wheels"
+  [ ! -x .deps/nvidia/cu13/bin/nvcc ] || ln -sfn lib .deps/nvidia/cu13/lib64  # where nvcc looks for its libraries
   say "ready ($*)"
 }
 
