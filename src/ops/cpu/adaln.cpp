@@ -1,4 +1,3 @@
-#include <ATen/ops/addcmul.h>
 #include <ATen/ops/native_layer_norm.h>
 
 #include "ops/kernels.h"
@@ -7,11 +6,8 @@
 namespace orrery::kernels::cpu {
 
 AdaLN adaln(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift, double eps) {
-  const auto [norm, mean, rstd] = at::native_layer_norm(to_acc(x), x.sizes().slice(x.dim() - 1), {}, {}, eps);
-  const at::Tensor gain = 1 + scale;
-  const bool rounds = x.scalar_type() != norm.scalar_type();
-  const at::Tensor y = rounds ? norm.to(x.scalar_type()) * gain + shift : at::addcmul(shift, norm, gain);
-  return {y, mean, rstd};
+  auto [norm, mean, rstd] = at::native_layer_norm(to_acc(x), x.sizes().slice(x.dim() - 1), {}, {}, eps);
+  return {norm.to(x.scalar_type()).mul_(1 + scale).add_(shift), mean, rstd};
 }
 
 at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y) {
