@@ -173,8 +173,8 @@ int64_t VideoFile::frame_at(double time_s) const {
 
 at::Tensor VideoFile::read(int64_t first, int64_t count) {
   require(count >= 0, "read: ", count, " frames");
-  require(first >= 0 && count <= frames() && first <= frames() - count, "read: frames ", first, " to ",
-          first + count, " of a film of ", frames());
+  require(first >= 0 && count <= frames() && first <= frames() - count, "read: ", count,
+          " frames from frame ", first, " on, of a film of ", frames());
   std::vector<int64_t> numbers(count);
   std::iota(numbers.begin(), numbers.end(), first);
   return impl_->read(numbers);
