@@ -292,8 +292,9 @@ void write_jpeg(const std::filesystem::path& path, const at::Tensor& image, int 
   const at::Tensor pixels = image.contiguous();
   auto encoder = image_encoder(AV_CODEC_ID_MJPEG, pixels, AV_PIX_FMT_YUVJ420P);
   encoder->color_range = AVCOL_RANGE_JPEG;
-  encoder->intra_matrix = quantisation_table(true, quality);  // freed with the encoder
+  encoder->intra_matrix = quantisation_table(true, quality);  // freed with the encoder, unlike the next one
   encoder->chroma_intra_matrix = quantisation_table(false, quality);
+  const std::unique_ptr<uint16_t*, decltype(&av_freep)> chroma(&encoder->chroma_intra_matrix, av_freep);
   encoder->flags |= AV_CODEC_FLAG_QSCALE;
   encoder->global_quality = 8 * FF_QP2LAMBDA;  // FFmpeg multiplies the tables by this quantiser / 8
   const auto picture = make_picture(encoder->height, encoder->width, AV_PIX_FMT_YUVJ420P);
