@@ -24,6 +24,9 @@ class Saved {
   const Node& node_;
 };
 
+// Which part of a device bounds an op: its memory bandwidth, or the arithmetic of its kernel.
+enum class Engine { memory, matmul, attention };
+
 class Op {
  public:
   virtual ~Op() = default;
@@ -44,6 +47,14 @@ class Op {
   // Which values backward and jvp read; the others are free to go after forward.
   virtual bool saves_input(size_t) const { return true; }
   virtual bool saves_output(size_t) const { return false; }
+
+  // What plans reckon with. A multiply-add counts as two operations; shapes: of the inputs, empty where one
+  // is absent; needs_grad: per input.
+  virtual Engine engine() const { return Engine::memory; }
+  virtual double forward_flops(const std::vector<Shape>& shapes) const { return 0; }
+  virtual double backward_flops(const std::vector<Shape>& shapes, const std::vector<bool>& needs_grad) const {
+    return 0;
+  }
 };
 
 }  // namespace orrery

@@ -7,6 +7,7 @@
 #include <cassert>
 #include <unordered_set>
 
+#include "autograd/observer.h"
 #include "autograd/scope.h"
 #include "base/error.h"
 
@@ -68,7 +69,8 @@ void backward_of(Node& node) {
             *std::find_if(dout.begin(), dout.end(), [](const auto& d) { return d.defined(); });
         dout[i] = at::zeros(slot.shape, device.options().dtype(slot.dtype));
       }
-  const Tensors din = node.op->backward(Saved(node), dout);
+  const OpCall call{*node.op, node.scope, OpPhase::backward, &node, dout};
+  const Tensors din = run_observed(call, [&] { return node.op->backward(Saved(node), dout); });
   assert(din.size() == node.input_slots.size());
   for (size_t i = 0; i < din.size(); ++i)
     if (node.input_slots[i] && din[i].defined()) node.input_slots[i]->accumulate(din[i]);
@@ -106,14 +108,14 @@ Node::~Node() {
 }
 
 std::string Node::label() const {
-  const std::string path = scope ? scope->path() : "";
-  return path.empty() ? std::string(op->name()) : path + "." + std::string(op->name());
+  return label_of(scope, *op);
 }
 
 void Node::recompute() {
   Tensors in;
   for (const auto& value : inputs) in.push_back(value ? value->get() : at::Tensor());
-  const Tensors out = op->forward(in);
+  const OpCall call{*op, scope, OpPhase::recompute, this, in};
+  const Tensors out = run_observed(call, [&] { return op->forward(in); });
   for (size_t i = 0; i < out.size(); ++i)
     if (const auto value = all_outputs[i].lock(); value && !value->tensor.defined()) value->tensor = out[i];
 }
@@ -181,7 +183,9 @@ void Recording::backward(const std::vector<Seed>& seeds) {
 }
 
 Variables apply_op(std::shared_ptr<const Op> op, const Variables& in) {
-  const Tensors tensors = op->forward(values_of(in));
+  const Tensors values = values_of(in);
+  const OpCall call{*op, Scope::innermost(), OpPhase::forward, nullptr, values};
+  const Tensors tensors = run_observed(call, [&] { return op->forward(values); });
   bool needs_grad = false, has_tangent = false;
   for (const Variable& v : in) {
     if (!v.defined()) continue;

@@ -21,7 +21,9 @@ constexpr auto kTimeTable = words("discrete", "continuous");
 constexpr auto kTimeLaw = words("logit_normal", "uniform", "waver");
 constexpr auto kTokenizerKind = words("linear");
 constexpr auto kTextKind = words("hash");
-constexpr auto kMemoryPolicy = words("none", "full");
+constexpr auto kMemoryPolicy = words("none", "full", "mm_only", "block_wise", "linear_selfattn",
+                                     "predict2_2b_720", "predict2_14b_720", "predict2_2b_720_aggressive",
+                                     "predict2_2b_720_aggressive_v2", "predict2_14b_720_aggressive", "auto");
 constexpr auto kSamplerKind = words("unipc", "euler");
 constexpr auto kSigmas = words("linear", "karras");
 constexpr auto kGuidance = words("v2w", "t2w");

@@ -24,7 +24,21 @@ enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 en
 enum class TimeLaw { logit_normal, uniform, waver };
 enum class TokenizerKind { linear };
 enum class TextKind { hash };
-enum class MemoryPolicy { none, full };  // activations recomputed in backward: none, or all of each block
+// Which activations backward makes again (the rest is kept): none, all of each block, the modes of
+// cosmos-predict2.5 under their names, or the cheapest set that fits memory.limit_gib.
+enum class MemoryPolicy {
+  none,
+  full,
+  mm_only,
+  block_wise,
+  linear_selfattn,
+  predict2_2b_720,
+  predict2_14b_720,
+  predict2_2b_720_aggressive,
+  predict2_2b_720_aggressive_v2,
+  predict2_14b_720_aggressive,
+  automatic
+};
 enum class SamplerKind { unipc, euler };
 enum class Sigmas { linear, karras };
 enum class Guidance { v2w, t2w };  // v_c + g (v_c - v_u); v_u + g (v_c - v_u)
@@ -140,7 +154,9 @@ struct FlowConfig {
 struct NumericsConfig {
   Dtype dtype = Dtype::float32;  // weights in the forward pass and activations
   Device device = Device::cpu;   // where the model runs
-  bool deterministic = false;    // only kernels that give the same bits every time
+  Dtype reduce_dtype =
+      Dtype::float32;  // gradients are summed over ranks in this or better; bfloat16 halves the traffic
+  bool deterministic = false;  // only kernels that give the same bits every time
   bool operator==(const NumericsConfig&) const = default;
 };
 
@@ -160,15 +176,19 @@ struct TextConfig {
 };
 
 struct ParallelConfig {
-  int64_t replicate = 0;    // copies of the (sharded) model; 0: ranks / shard
-  int64_t shard = 1;        // ranks that share one copy of the weights
-  int64_t context = 1;      // ranks that share one clip's frames
-  int64_t timeout_s = 600;  // a collective that takes longer ends the run
+  int64_t replicate = 0;  // copies of the model, each split over shard x context ranks; 0: what these leave
+  int64_t shard = 1;      // groups of ranks with clips of their own that share one copy of the weights
+  int64_t context = 1;    // ranks that share one clip's latent frames (and the weights too)
+  int64_t prefetch = 1;   // units (blocks) whose weights are gathered ahead of their use
+  bool reshard_after_forward = true;  // free a unit's gathered weights between its forward and its backward
+  bool reduce_each_micro_batch = false;  // gradients travel after each micro-batch: more traffic, less memory
+  int64_t timeout_s = 600;               // a collective that takes longer ends the run
   bool operator==(const ParallelConfig&) const = default;
 };
 
 struct MemoryConfig {
   MemoryPolicy policy = MemoryPolicy::none;  // what backward recomputes instead of keeping it
+  double limit_gib = 0;  // memory of a rank that the plan may use; 0: all that its device has
   bool operator==(const MemoryConfig&) const = default;
 };
 

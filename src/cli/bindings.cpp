@@ -104,6 +104,8 @@ void bind_flow(Settings& s, FlowConfig& c) {
 void bind_numerics(Settings& s, NumericsConfig& c) {
   s.bind("numerics.dtype", c.dtype, "weights in the forward pass and activations");
   s.bind("numerics.device", c.device, "where the model runs");
+  s.bind("numerics.reduce_dtype", c.reduce_dtype,
+         "gradients are summed over ranks in this or better; bfloat16 halves the traffic");
   s.bind("numerics.deterministic", c.deterministic, "only kernels that give the same bits every time");
 }
 
@@ -124,14 +126,27 @@ void bind_text(Settings& s, TextConfig& c) {
 }
 
 void bind_parallel(Settings& s, ParallelConfig& c) {
-  s.bind("parallel.replicate", c.replicate, "copies of the (sharded) model; 0: ranks / shard", at_least(0));
-  s.bind("parallel.shard", c.shard, "ranks that share one copy of the weights", at_least(1));
-  s.bind("parallel.context", c.context, "ranks that share one clip's frames", at_least(1));
+  s.bind("parallel.replicate", c.replicate,
+         "copies of the model, each split over shard x context ranks; 0: what these leave", at_least(0));
+  s.bind(
+      "parallel.shard", c.shard,
+      "groups of ranks with clips of their own that share one copy of the weights; 0: what the others leave",
+      at_least(0));
+  s.bind("parallel.context", c.context, "ranks that share one clip's latent frames (and the weights too)",
+         at_least(1));
+  s.bind("parallel.prefetch", c.prefetch, "units (blocks) whose weights are gathered ahead of their use",
+         at_least(0));
+  s.bind("parallel.reshard_after_forward", c.reshard_after_forward,
+         "free a unit's gathered weights between its forward and its backward");
+  s.bind("parallel.reduce_each_micro_batch", c.reduce_each_micro_batch,
+         "gradients travel after each micro-batch: more traffic, less memory");
   s.bind("parallel.timeout_s", c.timeout_s, "a collective that takes longer ends the run", at_least(1));
 }
 
 void bind_memory(Settings& s, MemoryConfig& c) {
   s.bind("memory.policy", c.policy, "what backward recomputes instead of keeping it");
+  s.bind("memory.limit_gib", c.limit_gib,
+         "memory of a rank that the plan may use; 0: all that its device has", at_least(0.0));
 }
 
 void bind_ckpt(Settings& s, CkptConfig& c) {

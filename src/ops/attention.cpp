@@ -36,6 +36,16 @@ class AttentionOp final : public Op {
             at::Tensor()};
   }
 
+  Engine engine() const override { return Engine::attention; }
+  double forward_flops(
+      const std::vector<Shape>& shapes) const override {  // two products of (Sq,d) and (d,Sk)
+    return 4.0 * static_cast<double>(c10::multiply_integers(shapes[0])) * static_cast<double>(shapes[1][1]);
+  }
+  // Five products: the scores again, and one each for dV, dP, dQ and dK.
+  double backward_flops(const std::vector<Shape>& shapes, const std::vector<bool>&) const override {
+    return 2.5 * forward_flops(shapes);
+  }
+
  private:
   double scale_;
 };

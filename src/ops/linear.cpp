@@ -41,6 +41,15 @@ class Linear final : public Op {
     shape.back() = s.in_shape(1)[0];
     return {out.expand(shape)};
   }
+
+  Engine engine() const override { return Engine::matmul; }
+  double forward_flops(const std::vector<Shape>& shapes) const override {
+    return 2.0 * static_cast<double>(c10::multiply_integers(shapes[0])) * static_cast<double>(shapes[1][0]);
+  }
+  double backward_flops(const std::vector<Shape>& shapes,
+                        const std::vector<bool>& needs_grad) const override {
+    return forward_flops(shapes) * (needs_grad[0] + needs_grad[1]);
+  }
 };
 
 }  // namespace
