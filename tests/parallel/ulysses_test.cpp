@@ -1,0 +1,149 @@
+#include "parallel/ulysses.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "parallel/context_split.h"
+
+namespace orrery {
+namespace {
+
+using testing::HasSubstr;
+
+// A rank of a group that is not there: notes what is started and waited for, and delivers nothing.
+class LoggingComm final : public Comm {
+ public:
+  explicit LoggingComm(int size) : Comm(0, size, "context") {}
+  std::unique_ptr<Comm> split(int64_t, int64_t, std::string) override { return nullptr; }
+  std::vector<std::string> log;
+
+ protected:
+  struct Noted final : Work::Pending {
+    Noted(std::vector<std::string>& log, std::string label) : log(log), label(std::move(label)) {}
+    void wait() override { log.push_back("wait " + label); }
+    bool ready() override { return true; }
+    std::vector<std::string>& log;
+    std::string label;
+  };
+  Work start(Collective call) override {
+    call.out.zero_();
+    log.push_back("start " + call.label);
+    return Work(std::make_unique<Noted>(log, call.label));
+  }
+  c10::DeviceType device() const override { return c10::DeviceType::CPU; }
+};
+
+Variable zeros(at::IntArrayRef shape) {
+  return Variable(at::zeros(shape));
+}
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+std::shared_ptr<ContextGroup> group_of(Comm& comm) {
+  return std::make_shared<ContextGroup>(ContextGroup{&comm});
+}
+
+}  // namespace
+
+TEST(Ulysses, exchanges_of_q_k_and_v_are_all_under_way_before_the_first_is_waited_for) {
+  LoggingComm comm(2);
+  const AttentionFn attention = ulysses(group_of(comm), ops::attention);
+  attention(zeros({2, 3, 4, 6}), zeros({2, 3, 4, 6}), zeros({2, 3, 4, 6}));
+  EXPECT_THAT(comm.log, testing::ElementsAre("start ulysses q", "start ulysses k", "start ulysses v",
+                                             "wait ulysses q", "wait ulysses k", "wait ulysses v",
+                                             "start ulysses out", "wait ulysses out"));
+}
+
+TEST(Ulysses, nothing_is_sent_while_switched_off_or_in_a_group_of_one) {
+  LoggingComm two(2), one(1);
+  const auto group = group_of(two);
+  const AttentionFn attention = ulysses(group, ops::attention),
+                    alone = ulysses(group_of(one), ops::attention);
+  const Variable x = zeros({1, 3, 1, 6});  // one head would not do for two ranks
+  group->active = false;
+  EXPECT_EQ(attention(x, x, x).shape(), x.shape());
+  EXPECT_EQ(alone(x, x, x).shape(), x.shape());
+  EXPECT_TRUE(two.log.empty() && one.log.empty());
+}
+
+TEST(Ulysses, what_is_not_self_attention_and_too_few_heads_are_refused_before_anything_is_sent) {
+  LoggingComm comm(4);
+  const AttentionFn attention = ulysses(group_of(comm), ops::attention);
+  const Variable q = zeros({1, 3, 4, 6});
+  const auto refusal = [&](const Variable& x, const Variable& k, const Variable& v) {
+    return message_of([&] { attention(x, k, v); });
+  };
+  EXPECT_THAT(refusal(q, zeros({1, 5, 4, 6}), zeros({1, 5, 4, 6})), HasSubstr("cross-attention is local"));
+  EXPECT_THAT(refusal(q, q, Variable(at::zeros({1, 3, 4, 6}, at::kDouble))), HasSubstr("v Double"));
+  EXPECT_THAT(refusal(zeros({3, 24}), zeros({3, 24}), zeros({3, 24})), HasSubstr("wanted (B,S,n,d)"));
+  const Variable three = zeros({1, 3, 3, 6});
+  EXPECT_THAT(refusal(three, three, three), HasSubstr("3 heads for the 4 ranks of context"));
+  EXPECT_TRUE(comm.log.empty());
+  EXPECT_THROW(ulysses(nullptr, ops::attention), Error);
+  EXPECT_THROW(ulysses(std::make_shared<ContextGroup>(), ops::attention), Error);
+  EXPECT_THROW(ulysses(group_of(comm), nullptr), Error);
+}
+
+TEST(Ulysses, a_local_attention_that_changes_the_shape_is_refused) {
+  LoggingComm comm(2);
+  const auto flat = [](const Variable&, const Variable&, const Variable&) { return zeros({1, 6}); };
+  const Variable q = zeros({1, 3, 2, 6});
+  EXPECT_THAT(message_of([&] { ulysses(group_of(comm), flat)(q, q, q); }),
+              HasSubstr("local attention made [1, 6] of q [1, 6, 1, 6]"));
+}
+
+TEST(Ulysses, heads_are_dealt_out_as_evenly_as_they_go) {
+  EXPECT_EQ(head_split(16, 4), (Counts{4, 4, 4, 4}));
+  EXPECT_EQ(head_split(5, 2), (Counts{3, 2}));
+  EXPECT_EQ(head_split(11, 8), (Counts{2, 2, 2, 1, 1, 1, 1, 1}));
+  EXPECT_EQ(head_split(3, 3), (Counts{1, 1, 1}));
+  EXPECT_THROW(head_split(3, 4), Error);
+}
+
+TEST(FrameSplit, refusals_name_the_settings_and_what_would_do) {
+  EXPECT_EQ(frame_split(24, 16, 8), 3);
+  EXPECT_EQ(frame_split(7, 2, 1), 7);
+  const std::string frames = message_of([] { frame_split(24, 16, 5); });
+  EXPECT_THAT(frames, HasSubstr("parallel.context = 5: 24 latent frames do not divide among 5 ranks"));
+  EXPECT_THAT(frames, HasSubstr("data.frames"));
+  EXPECT_THAT(frames, HasSubstr("16 heads can be shared by 1, 2, 3, 4, 6, 8 and 12 ranks"));
+  EXPECT_THAT(message_of([] { frame_split(7, 16, 2); }), HasSubstr("can be shared by 1 and 7 ranks"));
+  EXPECT_THAT(message_of([] { frame_split(24, 4, 8); }), HasSubstr("has 4 heads"));
+  EXPECT_THROW(frame_split(0, 4, 2), Error);
+}
+
+TEST(ContextSplit, local_frames_is_a_view_of_this_ranks_part_and_refuses_a_rest) {
+  const LoggingComm comm(2);
+  const at::Tensor x = at::arange(24, at::kFloat).view({2, 1, 4, 3});
+  const at::Tensor part = local_frames(x, 2, comm);
+  EXPECT_TRUE(at::equal(part, x.narrow(2, 0, 2)));
+  EXPECT_TRUE(part.is_alias_of(x));
+  EXPECT_THAT(message_of([&] { local_frames(x, 3, comm); }), HasSubstr("3 frames (dimension 3"));
+  EXPECT_THROW(local_frames(x, 4, comm), Error);
+  EXPECT_THROW(local_frames(at::Tensor(), 0, comm), Error);
+}
+
+TEST(ContextSplit, unpacking_is_the_inverse_of_packing) {
+  for (const Shape& shape : {Shape{2, 7, 3}, Shape{1, 7, 3}}) {
+    const at::Tensor x = at::arange(c10::multiply_integers(shape), at::kFloat).view(shape);
+    for (const Counts& lengths : {Counts{2, 5}, Counts{0, 4, 3}}) {
+      const at::Tensor packed = pack_pieces(x, 1, lengths);
+      const int64_t first = shape[0] * lengths[0] * shape[2];
+      EXPECT_TRUE(at::equal(packed.narrow(0, 0, first), x.narrow(1, 0, lengths[0]).reshape(-1)));
+      EXPECT_TRUE(at::equal(unpack_pieces(packed, shape, 1, lengths), x));
+    }
+  }
+}
+
+}  // namespace orrery
