@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cassert>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "autograd/observer.h"
@@ -39,6 +40,14 @@ void fill(Node& node, const std::shared_ptr<const Op>& op, const Variables& in, 
     if (i < op->num_results()) node.output_slots.push_back(out[i].slot());
     if (keep_all) node.all_outputs.push_back(out[i].value_ref());
   }
+}
+
+// "blocks.7.mlp.gelu" -> "blocks.*.mlp.gelu"; other numbers are names of layers.
+std::string without_block_number(std::string label) {
+  constexpr std::string_view kBlocks = "blocks.";
+  if (!label.starts_with(kBlocks)) return label;
+  const size_t end = label.find_first_not_of("0123456789", kBlocks.size());
+  return label.replace(kBlocks.size(), end - kBlocks.size(), "*");
 }
 
 void push_tangents(const Op& op, const Node& node, const Variables& in, Variables& out) {
@@ -120,19 +129,36 @@ void Node::recompute() {
     if (const auto value = all_outputs[i].lock(); value && !value->tensor.defined()) value->tensor = out[i];
 }
 
-int64_t Tape::held_bytes() const {
+void Tape::for_each_held(const VisitHeld& visit) const {
   std::unordered_set<const void*> seen;
-  int64_t bytes = 0;
-  const auto count = [&](const std::shared_ptr<Value>& value) {
+  const auto see = [&](const std::shared_ptr<Value>& value, const Node& node, const GradSlot* slot) {
     if (!value || value->is_leaf || !value->tensor.defined()) return;
     const auto& storage = value->tensor.storage();
-    if (seen.insert(storage.unsafeGetStorageImpl()).second) bytes += static_cast<int64_t>(storage.nbytes());
+    if (seen.insert(storage.unsafeGetStorageImpl()).second)
+      visit(static_cast<int64_t>(storage.nbytes()), node, slot);
   };
   for (const auto& node : nodes_) {
-    for (const auto& value : node->inputs) count(value);
-    for (const auto& value : node->outputs) count(value);
+    for (size_t i = 0; i < node->inputs.size(); ++i) see(node->inputs[i], *node, node->input_slots[i].get());
+    for (const auto& value : node->outputs) see(value, *node, nullptr);
   }
-  return bytes;
+}
+
+int64_t Tape::held_bytes() const {
+  int64_t total = 0;
+  for_each_held([&](int64_t bytes, const Node&, const GradSlot*) { total += bytes; });
+  return total;
+}
+
+std::map<std::string, int64_t> Tape::held_by_label() const {
+  std::unordered_map<const GradSlot*, const Node*> makers;
+  for (const auto& node : nodes_)
+    for (const auto& slot : node->output_slots) makers[slot.get()] = node.get();
+  std::map<std::string, int64_t> bytes_of;
+  for_each_held([&](int64_t bytes, const Node& holder, const GradSlot* slot) {
+    const auto maker = makers.find(slot);  // not found: an output of the holder, or a detached input
+    bytes_of[without_block_number((maker == makers.end() ? holder : *maker->second).label())] += bytes;
+  });
+  return bytes_of;
 }
 
 Recording::Recording() : outer_(current_recording) {

@@ -2,6 +2,8 @@
 // The tape: a linear list of the ops that ran, in order of execution, and of the scopes they ran in. Backward
 // walks it from the end: no graph, no sort, no recursion, one fixed order of gradient sums. Without a
 // Recording in scope nothing is recorded: inference is the default.
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -40,9 +42,16 @@ class Tape {
 
   // Bytes of distinct storages held by the recorded values that are not leaves.
   int64_t held_bytes() const;
+  // The same bytes by the label of the op that made them, with the number of a block as *:
+  // "blocks.*.mlp.layer1.linear". A view counts under the label of what holds the storage first.
+  std::map<std::string, int64_t> held_by_label() const;
 
  private:
   friend class Recording;
+  // visit(bytes, holder, slot): each storage once; the node that holds it, and its variable where it is an
+  // input.
+  using VisitHeld = std::function<void(int64_t, const Node&, const GradSlot*)>;
+  void for_each_held(const VisitHeld& visit) const;
   std::vector<std::unique_ptr<Node>> nodes_;
 };
 

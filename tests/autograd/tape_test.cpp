@@ -75,6 +75,28 @@ TEST(Tape, values_that_no_backward_reads_are_free_to_go) {
   EXPECT_EQ(recording.tape().held_bytes(), 10 * 8000);
 }
 
+TEST(Tape, held_bytes_are_told_by_the_label_that_made_them) {
+  struct Leaf : Module {
+    using Module::Module;
+    Variable operator()(const Variable& x) const {
+      const Scope scope(*this);
+      return ops::silu(ops::scale(x, 2));
+    }
+  };
+  struct Net : Module {
+    Leaf first{this, "blocks.0"}, last{this, "blocks.17"}, head{this, "head.1"};
+  } net;
+  const Variable x(at::ones({100}, at::kDouble), true);
+  Recording recording;
+  const Variable y = net.head(net.last(net.first(x)));
+  const std::map<std::string, int64_t> want = {{"blocks.*.scale", 1600}, {"head.1.scale", 800}};
+  EXPECT_EQ(recording.tape().held_by_label(), want);
+  const Variable z = ops::mul(ops::silu(y), y.detached());  // y once more, by another name
+  int64_t total = 0;
+  for (const auto& [label, bytes] : recording.tape().held_by_label()) total += bytes;
+  EXPECT_EQ(total, recording.tape().held_bytes());
+}
+
 TEST(Tape, mistakes_are_named) {
   const Variable x(at::ones({3}, at::kDouble), true);
   Recording recording;
