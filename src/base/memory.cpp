@@ -1,0 +1,150 @@
+#include "base/memory.h"
+
+#include <c10/core/Allocator.h>
+
+#include <mutex>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace orrery {
+namespace {
+
+thread_local MemoryMeter* current_meter = nullptr;
+thread_local MemoryUse current_use = MemoryUse::untracked;
+
+constexpr uint8_t kPriority = 100;  // above those of ATen's own allocators
+
+}  // namespace
+
+struct MemoryMeter::Ledger {
+  std::mutex mutex;
+  MemoryUsage live, peak;
+  bool paused = false;
+
+  void add(MemoryUse use, int64_t bytes) {
+    const std::lock_guard lock(mutex);
+    live[use] += bytes;
+    raise_peak();
+  }
+  void move(MemoryUse from, MemoryUse to, int64_t bytes) {
+    const std::lock_guard lock(mutex);
+    live[from] -= bytes;
+    live[to] += bytes;
+    raise_peak();
+  }
+  void raise_peak() {
+    if (!paused && live.total() > peak.total()) peak = live;
+  }
+};
+
+namespace {
+
+// What a metered allocation carries as its deleter's context.
+struct Record {
+  std::shared_ptr<MemoryMeter::Ledger> ledger;
+  MemoryUse use;
+  int64_t bytes;
+  at::DataPtr memory;
+};
+
+void forget(void* context) {
+  const std::unique_ptr<Record> record(static_cast<Record*>(context));
+  record->ledger->add(record->use, -record->bytes);
+}
+
+}  // namespace
+
+// Stands in front of ATen's allocator of one device, for good: ATen keeps the pointer.
+class MeteredAllocator final : public at::Allocator {
+ public:
+  explicit MeteredAllocator(at::Allocator& inner) : inner_(inner) {}
+
+  at::DataPtr allocate(size_t bytes) override {
+    at::DataPtr memory = inner_.allocate(bytes);
+    const MemoryMeter* meter = current_meter;
+    while (meter && meter->device_ != memory.device().type()) meter = meter->outer_;
+    if (!meter || bytes == 0) return memory;
+    auto record = std::make_unique<Record>(meter->ledger_, current_use, static_cast<int64_t>(bytes));
+    void* const data = memory.get();
+    const at::Device device = memory.device();
+    record->memory = std::move(memory);
+    record->ledger->add(record->use, record->bytes);
+    return {data, record.release(), forget, device};
+  }
+  void copy_data(void* dest, const void* src, size_t bytes) const override {
+    inner_.copy_data(dest, src, bytes);
+  }
+
+  static void install(c10::DeviceType device) {
+    static std::mutex mutex;
+    static std::array<std::unique_ptr<MeteredAllocator>, 2> installed;  // CPU, meta
+    const std::lock_guard lock(mutex);
+    auto& mine = installed[device == c10::DeviceType::Meta];
+    if (mine) return;
+    mine = std::make_unique<MeteredAllocator>(*c10::GetAllocator(device));
+    c10::SetAllocator(device, mine.get(), kPriority);
+  }
+
+ private:
+  at::Allocator& inner_;
+};
+
+std::string_view name_of(MemoryUse use) {
+  static constexpr std::array<std::string_view, kNumMemoryUses> kNames = {
+      "weights",     "gathered",      "gradients", "optimizer", "averages",
+      "activations", "communication", "workspace", "untracked"};
+  return kNames[static_cast<size_t>(use)];
+}
+
+int64_t MemoryUsage::total() const {
+  return std::accumulate(bytes.begin(), bytes.end() - 1, int64_t{0});
+}
+
+MemoryTag::MemoryTag(MemoryUse use) : outer_(current_use) {
+  current_use = use;
+}
+MemoryTag::~MemoryTag() {
+  current_use = outer_;
+}
+
+void retag(const at::Tensor& tensor, MemoryUse use) {
+  if (!tensor.defined() || !tensor.has_storage()) return;
+  const at::DataPtr& memory = tensor.storage().data_ptr();
+  auto* const record = memory.get_deleter() == &forget ? static_cast<Record*>(memory.get_context()) : nullptr;
+  if (!record || record->use == use) return;
+  record->ledger->move(record->use, use, record->bytes);
+  record->use = use;
+}
+
+MemoryMeter::MemoryMeter(c10::DeviceType device)
+    : device_(device), ledger_(std::make_shared<Ledger>()), outer_(current_meter) {
+  require(device == c10::DeviceType::CPU || device == c10::DeviceType::Meta, "memory meter: device ",
+          c10::Device(device), ", wanted cpu or meta");
+  MeteredAllocator::install(device);
+  current_meter = this;
+}
+
+MemoryMeter::~MemoryMeter() {
+  current_meter = outer_;
+}
+
+MemoryUsage MemoryMeter::live() const {
+  const std::lock_guard lock(ledger_->mutex);
+  return ledger_->live;
+}
+MemoryUsage MemoryMeter::peak() const {
+  const std::lock_guard lock(ledger_->mutex);
+  return ledger_->peak;
+}
+void MemoryMeter::reset_peak() {
+  const std::lock_guard lock(ledger_->mutex);
+  ledger_->peak = ledger_->live;
+}
+void MemoryMeter::pause(bool paused) {
+  const std::lock_guard lock(ledger_->mutex);
+  ledger_->paused = paused;
+  ledger_->raise_peak();
+}
+
+}  // namespace orrery
