@@ -11,6 +11,7 @@
 #include "autograd/observer.h"
 #include "autograd/scope.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace orrery {
 namespace {
@@ -78,6 +79,7 @@ void backward_of(Node& node) {
             *std::find_if(dout.begin(), dout.end(), [](const auto& d) { return d.defined(); });
         dout[i] = at::zeros(slot.shape, device.options().dtype(slot.dtype));
       }
+  const MemoryTag tag(MemoryUse::workspace);
   const OpCall call{*node.op, node.scope, OpPhase::backward, &node, dout};
   const Tensors din = run_observed(call, [&] { return node.op->backward(Saved(node), dout); });
   assert(din.size() == node.input_slots.size());
@@ -123,6 +125,7 @@ std::string Node::label() const {
 void Node::recompute() {
   Tensors in;
   for (const auto& value : inputs) in.push_back(value ? value->get() : at::Tensor());
+  const MemoryTag tag(MemoryUse::activations);
   const OpCall call{*op, scope, OpPhase::recompute, this, in};
   const Tensors out = run_observed(call, [&] { return op->forward(in); });
   for (size_t i = 0; i < out.size(); ++i)
@@ -211,7 +214,11 @@ void Recording::backward(const std::vector<Seed>& seeds) {
 Variables apply_op(std::shared_ptr<const Op> op, const Variables& in) {
   const Tensors values = values_of(in);
   const OpCall call{*op, Scope::innermost(), OpPhase::forward, nullptr, values};
-  const Tensors tensors = run_observed(call, [&] { return op->forward(values); });
+  const Tensors tensors = run_observed(call, [&] {
+    if (!current_recording) return op->forward(values);
+    const MemoryTag tag(MemoryUse::activations);
+    return op->forward(values);
+  });
   bool needs_grad = false, has_tangent = false;
   for (const Variable& v : in) {
     if (!v.defined()) continue;
@@ -232,7 +239,7 @@ Variables apply_op(std::shared_ptr<const Op> op, const Variables& in) {
     const bool may_evict = Scope::inside_recompute_unit();
     fill(node, op, in, out, may_evict);
     for (const Variable& v : out) {
-      v.value_ref()->is_leaf = false;
+      v.value_ref()->is_leaf = v.slot()->is_leaf = false;
       if (may_evict) v.value_ref()->producer = &node;
     }
   }

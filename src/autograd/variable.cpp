@@ -4,6 +4,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace orrery {
 
@@ -30,6 +31,7 @@ void GradSlot::accumulate(const at::Tensor& d) {
     grad = at::add(grad, d);
     grad_is_own = true;
   }
+  if (is_leaf) retag(grad, MemoryUse::gradients);
 }
 
 at::Tensor GradSlot::take() {

@@ -34,6 +34,7 @@ struct GradSlot {
   bool needs_grad = false;
   Shape shape;
   at::ScalarType dtype = at::kFloat;
+  bool is_leaf = true;       // of no recorded op's result: the gradient outlives the backward pass
   at::Tensor grad;           // undefined = zero so far
   bool grad_is_own = false;  // nobody else holds grad's storage: further sums may be done in place
 

@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <numeric>
+#include <unordered_map>
 
 #include "base/error.h"
 
@@ -40,7 +41,7 @@ struct MemoryMeter::Ledger {
 
 namespace {
 
-// What a metered allocation carries as its deleter's context.
+// One metered allocation.
 struct Record {
   std::shared_ptr<MemoryMeter::Ledger> ledger;
   MemoryUse use;
@@ -48,9 +49,44 @@ struct Record {
   at::DataPtr memory;
 };
 
-void forget(void* context) {
+// Records of memory in use, by its address. ATen's CPU kernels also allocate through raw_allocate, which
+// wants the address as the deleter's context, so the record cannot be it. (On meta there is no address: there
+// it is.)
+struct Records {
+  std::mutex mutex;
+  std::unordered_map<const void*, std::unique_ptr<Record>> by_address;
+  at::DeleterFnPtr free_other = nullptr;  // for what was allocated raw before the meter stood in front
+
+  std::unique_ptr<Record> take(const void* address) {
+    const std::lock_guard lock(mutex);
+    const auto found = by_address.find(address);
+    if (found == by_address.end()) return nullptr;
+    auto record = std::move(found->second);
+    by_address.erase(found);
+    return record;
+  }
+};
+Records& records() {
+  static auto& kept = *new Records;  // tensors may be freed after statics are gone
+  return kept;
+}
+
+void free_cpu(void* address) {
+  const std::unique_ptr<Record> record = records().take(address);
+  if (record)
+    record->ledger->add(record->use, -record->bytes);
+  else
+    records().free_other(address);
+}
+
+void free_meta(void* context) {
   const std::unique_ptr<Record> record(static_cast<Record*>(context));
   record->ledger->add(record->use, -record->bytes);
+}
+
+void change_use(Record& record, MemoryUse use) {
+  if (record.use != use) record.ledger->move(record.use, use, record.bytes);
+  record.use = use;
 }
 
 }  // namespace
@@ -66,24 +102,30 @@ class MeteredAllocator final : public at::Allocator {
     while (meter && meter->device_ != memory.device().type()) meter = meter->outer_;
     if (!meter || bytes == 0) return memory;
     auto record = std::make_unique<Record>(meter->ledger_, current_use, static_cast<int64_t>(bytes));
-    void* const data = memory.get();
+    record->ledger->add(record->use, record->bytes);
+    void* const address = memory.get();
     const at::Device device = memory.device();
     record->memory = std::move(memory);
-    record->ledger->add(record->use, record->bytes);
-    return {data, record.release(), forget, device};
+    if (address == nullptr) return {nullptr, record.release(), free_meta, device};
+    const std::lock_guard lock(records().mutex);
+    records().by_address[address] = std::move(record);
+    return {address, address, free_cpu, device};
   }
+  at::DeleterFnPtr raw_deleter() const override { return inner_.raw_deleter() ? free_cpu : nullptr; }
   void copy_data(void* dest, const void* src, size_t bytes) const override {
     inner_.copy_data(dest, src, bytes);
   }
 
   static void install(c10::DeviceType device) {
     static std::mutex mutex;
-    static std::array<std::unique_ptr<MeteredAllocator>, 2> installed;  // CPU, meta
+    static std::array<MeteredAllocator*, 2> installed{};  // CPU, meta
     const std::lock_guard lock(mutex);
     auto& mine = installed[device == c10::DeviceType::Meta];
     if (mine) return;
-    mine = std::make_unique<MeteredAllocator>(*c10::GetAllocator(device));
-    c10::SetAllocator(device, mine.get(), kPriority);
+    at::Allocator& inner = *c10::GetAllocator(device);
+    if (device == c10::DeviceType::CPU) records().free_other = inner.raw_deleter();
+    mine = new MeteredAllocator(inner);
+    c10::SetAllocator(device, mine, kPriority);
   }
 
  private:
@@ -111,10 +153,11 @@ MemoryTag::~MemoryTag() {
 void retag(const at::Tensor& tensor, MemoryUse use) {
   if (!tensor.defined() || !tensor.has_storage()) return;
   const at::DataPtr& memory = tensor.storage().data_ptr();
-  auto* const record = memory.get_deleter() == &forget ? static_cast<Record*>(memory.get_context()) : nullptr;
-  if (!record || record->use == use) return;
-  record->ledger->move(record->use, use, record->bytes);
-  record->use = use;
+  if (memory.get_deleter() == &free_meta) change_use(*static_cast<Record*>(memory.get_context()), use);
+  if (memory.get_deleter() != &free_cpu) return;
+  const std::lock_guard lock(records().mutex);
+  const auto found = records().by_address.find(memory.get());
+  if (found != records().by_address.end()) change_use(*found->second, use);
 }
 
 MemoryMeter::MemoryMeter(c10::DeviceType device)

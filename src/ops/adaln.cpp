@@ -26,9 +26,7 @@ class AdaLN final : public Op {
     at::Tensor dx, dscale, dshift;
     if (s.needs_grad(0)) {
       const at::Tensor dnorm = g * (1 + to_acc(s.in(1)));
-      dx = std::get<0>(at::native_layer_norm_backward(dnorm, x, x.sizes().slice(x.dim() - 1), s.out(1),
-                                                      s.out(2), {}, {}, {true, false, false}))
-               .to(s.in_dtype(0));
+      dx = norm_backward(dnorm, x, s.out(1), s.out(2)).to(s.in_dtype(0));
     }
     if (s.needs_grad(1)) dscale = sum_to(g * normalised(s), s.in_shape(1), s.in_dtype(1));
     if (s.needs_grad(2)) dshift = sum_to(g, s.in_shape(2), s.in_dtype(2));
@@ -42,6 +40,12 @@ class AdaLN final : public Op {
 
  private:
   static at::Tensor normalised(const Saved& s) { return (to_acc(s.in(0)) - s.out(1)) * s.out(2); }
+  static at::Tensor norm_backward(const at::Tensor& dnorm, const at::Tensor& x, const at::Tensor& mean,
+                                  const at::Tensor& rstd) {
+    if (x.is_meta()) return kernels::meta::layer_norm_backward(x);
+    return std::get<0>(at::native_layer_norm_backward(dnorm, x, x.sizes().slice(x.dim() - 1), mean, rstd, {},
+                                                      {}, {true, false, false}));
+  }
   double eps_;
 };
 

@@ -47,6 +47,20 @@ at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Ten
 
 }  // namespace orrery::kernels::cpu
 
+// The CPU kernels that ATen has not for meta tensors: results and temporaries of their sizes. kernels::cpu
+// comes here for meta tensors, so that a plan of a CPU run allocates what the run does.
+namespace orrery::kernels::meta {
+
+struct LayerNorm {
+  at::Tensor y, mean, rstd;
+};
+LayerNorm layer_norm(const at::Tensor& x);            // as at::native_layer_norm over the last dim
+at::Tensor layer_norm_backward(const at::Tensor& x);  // dx of at::native_layer_norm_backward
+cpu::Attention attention(const at::Tensor& q, const at::Tensor& k);
+cpu::AttentionGrads attention_backward(const at::Tensor& q, const at::Tensor& k);
+
+}  // namespace orrery::kernels::meta
+
 // The fused twins: same results to the last bit in forward. Layouts and types that a kernel does not take go
 // to kernels::cpu, which runs on the tensors' device.
 namespace orrery::kernels::cuda {

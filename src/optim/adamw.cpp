@@ -16,6 +16,7 @@
 
 #include "autograd/save_policy.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace orrery {
 namespace {
@@ -67,6 +68,7 @@ AdamWConfig adamw_config(const OptimConfig& config) {
 AdamW::AdamW(const AdamWConfig& config, std::vector<NamedTensor> weights)
     : config_(config), weights_(std::move(weights)) {
   check(config_);
+  const MemoryTag tag(MemoryUse::optimizer);
   std::set<std::string> names;
   for (const NamedTensor& weight : weights_) {
     require(names.insert(weight.name).second, "AdamW: two weights are called ", weight.name);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace orrery {
 namespace {
@@ -55,6 +56,7 @@ double ema_beta(const EmaConfig& config, int64_t iteration) {
 AveragedWeights::AveragedWeights(const EmaConfig& config, std::vector<NamedTensor> weights)
     : config_(config), weights_(std::move(weights)) {
   check(config_);
+  const MemoryTag tag(MemoryUse::averages);
   for (const NamedTensor& weight : weights_) {
     require(weight.tensor.defined() && weight.tensor.is_floating_point(), "EMA: ", weight.name,
             " is not a floating-point tensor with storage");

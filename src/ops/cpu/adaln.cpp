@@ -4,9 +4,19 @@
 #include "ops/numeric.h"
 
 namespace orrery::kernels::cpu {
+namespace {
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm(const at::Tensor& x, double eps) {
+  if (!x.is_meta()) return at::native_layer_norm(x, x.sizes().slice(x.dim() - 1), {}, {}, eps);
+  auto [y, mean, rstd] = meta::layer_norm(x);
+  return {y, mean, rstd};
+}
+
+}  // namespace
 
 AdaLN adaln(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift, double eps) {
-  auto [norm, mean, rstd] = at::native_layer_norm(to_acc(x), x.sizes().slice(x.dim() - 1), {}, {}, eps);
+  const at::Tensor xf = to_acc(x);
+  const auto [norm, mean, rstd] = layer_norm(xf, eps);
   return {norm.to(x.scalar_type()).mul_(1 + scale).add_(shift), mean, rstd};
 }
 

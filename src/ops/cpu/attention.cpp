@@ -25,6 +25,7 @@ at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Ten
 }  // namespace
 
 Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
+  if (q.is_meta()) return meta::attention(q, k);
   if (q.is_cpu()) {
     auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(heads_first(q), heads_first(k),
                                                                       heads_first(v), 0.0, false, {}, scale);
@@ -40,6 +41,7 @@ Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
 AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                   const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
                                   double scale) {
+  if (q.is_meta()) return meta::attention_backward(q, k);
   if (q.is_cpu()) {
     auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
         heads_first(dout), heads_first(q), heads_first(k), heads_first(v), heads_first(out), lse, 0.0, false,
