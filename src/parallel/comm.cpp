@@ -17,6 +17,7 @@ int64_t total(const Counts& counts) {
 // Whether the memory of a and b meets, other than b being exactly the piece of a that starts at element
 // offset.
 bool overlaps(const at::Tensor& a, const at::Tensor& b, int64_t offset = -1) {
+  if (a.is_meta()) return false;
   const auto* a0 = static_cast<const char*>(a.const_data_ptr());
   const auto* b0 = static_cast<const char*>(b.const_data_ptr());
   if (a.nbytes() == 0 || b.nbytes() == 0) return false;
@@ -107,7 +108,7 @@ Counts Comm::equal_counts(const at::Tensor& whole, std::string_view label) const
 
 Work Comm::launch(Collective call) {
   if (size_ > 1) return start(std::move(call));
-  if (call.in.defined() && call.in.const_data_ptr() != call.out.const_data_ptr())
+  if (call.in.defined() && !call.in.is_meta() && call.in.const_data_ptr() != call.out.const_data_ptr())
     call.out.view(-1).copy_(call.in.view(-1));
   return {};
 }

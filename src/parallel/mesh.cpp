@@ -19,6 +19,27 @@ std::string name_of_axes(unsigned axes) {
   return name;
 }
 
+// The ranks whose coordinates differ from ours in these axes alone; the last axis varies fastest.
+MeshGroup group_along(const MeshShape& shape, const std::array<int, 3>& mine, unsigned axes,
+                      const std::vector<int>& order) {
+  MeshGroup group{.name = name_of_axes(axes)};
+  for (int place = 0; place < shape.size(); ++place) {
+    const auto theirs = coordinates_at(shape, place);
+    bool is_member = true;
+    for (unsigned a = 0; a < 3; ++a) is_member = is_member && (axes >> a & 1 || theirs[a] == mine[a]);
+    if (!is_member) continue;
+    if (theirs == mine) group.rank = static_cast<int>(group.members.size());
+    group.members.push_back(order[place]);
+  }
+  return group;
+}
+
+const std::vector<int>& checked_size(const std::vector<int>& node_of, int ranks) {
+  require(static_cast<int>(node_of.size()) == ranks, "mesh: ", node_of.size(), " node numbers for ", ranks,
+          " ranks");
+  return node_of;
+}
+
 std::vector<int> nodes_of(const World& world) {
   std::vector<int> nodes;
   for (int r = 0; r < world.size(); ++r) nodes.push_back(world.node_of(r));
@@ -58,23 +79,22 @@ std::vector<int> mesh_order(const std::vector<int>& node_of) {
 
 Mesh::Mesh(World& world, MeshShape shape) : Mesh(world.comm(), nodes_of(world), shape) {}
 
+// Ranks of one group share the number of its first; their order is that of their places.
 Mesh::Mesh(Comm& all, const std::vector<int>& node_of, MeshShape shape)
-    : shape_(resolve_mesh(shape, all.size())) {
-  require(static_cast<int>(node_of.size()) == all.size(), "mesh: ", node_of.size(), " node numbers for ",
-          all.size(), " ranks");
+    : Mesh(all.rank(), checked_size(node_of, all.size()), shape,
+           [&](const MeshGroup& group) { return all.split(group.members.front(), group.rank, group.name); }) {
+}
+
+Mesh::Mesh(int rank, const std::vector<int>& node_of, MeshShape shape, const CommFactory& make_comm)
+    : shape_(resolve_mesh(shape, static_cast<int>(node_of.size()))) {
   const auto order = mesh_order(node_of);
-  const int place = static_cast<int>(std::find(order.begin(), order.end(), all.rank()) - order.begin());
+  const int place = static_cast<int>(std::find(order.begin(), order.end(), rank) - order.begin());
   coordinates_ = coordinates_at(shape_, place);
   for (int i = 0; i < shape_.size(); ++i)
     if (node_of[order[i]] != node_of[order[i / shape_.context * shape_.context]])
       context_inside_node_ = false;
-  for (unsigned axes = 1; axes < comms_.size(); ++axes) {
-    int colour = 0;  // the place of the group's first rank: coordinates along its axes set to zero
-    const int strides[] = {shape_.shard * shape_.context, shape_.context, 1};
-    for (unsigned a = 0; a < 3; ++a)
-      if (!(axes >> a & 1)) colour += coordinates_[a] * strides[a];
-    comms_[axes] = all.split(colour, place, name_of_axes(axes));
-  }
+  for (unsigned axes = 1; axes < comms_.size(); ++axes)
+    comms_[axes] = make_comm(group_along(shape_, coordinates_, axes, order));
 }
 
 Comm& Mesh::along(std::initializer_list<Axis> axes) const {

@@ -4,6 +4,7 @@
 // along `context` (Ulysses). Context varies fastest, so that its groups are neighbours and share a node where
 // they can.
 #include <array>
+#include <functional>
 #include <initializer_list>
 
 #include "parallel/world.h"
@@ -23,11 +24,21 @@ MeshShape resolve_mesh(MeshShape shape, int num_ranks);
 // Ranks in the order in which they take their places in the grid: node by node, by rank inside a node.
 std::vector<int> mesh_order(const std::vector<int>& node_of);
 
+// A group of ranks that the mesh needs a Comm for: their numbers in order, and which of them is this one.
+struct MeshGroup {
+  std::string name = {};  // "shard-context"
+  std::vector<int> members = {};
+  int rank = 0;
+};
+using CommFactory = std::function<std::unique_ptr<Comm>(const MeshGroup& group)>;
+
 class Mesh {
  public:
   Mesh(World& world, MeshShape shape);  // all ranks call it
   // Of any Comm; node_of gives the node of each of its ranks.
   Mesh(Comm& all, const std::vector<int>& node_of, MeshShape shape);
+  // As rank `rank` of node_of.size() would make it, with the factory's Comms: for plans.
+  Mesh(int rank, const std::vector<int>& node_of, MeshShape shape, const CommFactory& make_comm);
 
   const MeshShape& shape() const { return shape_; }
   int coordinate(Axis axis) const { return coordinates_[static_cast<size_t>(axis)]; }
