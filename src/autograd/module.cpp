@@ -55,6 +55,10 @@ int64_t Module::num_parameters() const {
 void Module::materialize(at::Device device, at::ScalarType dtype) {
   for (Parameter* p : parameters())
     p->variable().set_value(at::empty(p->shape(), at::device(device).dtype(dtype)));
+  materialize_buffers(device, dtype);
+}
+
+void Module::materialize_buffers(at::Device device, at::ScalarType dtype) {
   for (Buffer* b : buffers())
     b->set_value(b->value().to(device, b->value().is_floating_point() ? dtype : b->value().scalar_type()));
 }
@@ -63,7 +67,8 @@ void Module::initialize(uint64_t seed) {
   for (Parameter* p : parameters()) {
     at::Tensor target = p->value();
     require(!target.is_meta(), "initialize: ", p->key(), " has no storage: call materialize first");
-    target.copy_(initial_values(p->init(), p->shape(), p->key(), seed));
+    const int64_t rows = p->shape().empty() ? 1 : p->shape()[0];
+    target.copy_(initial_rows(p->init(), p->shape(), 0, rows, p->key(), seed));
   }
 }
 
@@ -89,21 +94,25 @@ void Buffer::set_value(at::Tensor value) {
   value_ = std::move(value);
 }
 
-at::Tensor initial_values(const Init& init, at::IntArrayRef shape, const std::string& key, uint64_t seed) {
+at::Tensor initial_rows(const Init& init, const Shape& shape, int64_t begin, int64_t end,
+                        const std::string& key, uint64_t seed) {
   const Rng rng(seed, "init:" + key);
+  Shape part = shape;
+  if (!part.empty()) part[0] = end - begin;
+  const int64_t row = shape.empty() ? 1 : c10::multiply_integers(shape.begin() + 1, shape.end());
   switch (init.kind) {
     case Init::Kind::zeros:
-      return at::zeros(shape);
+      return at::zeros(part);
     case Init::Kind::ones:
-      return at::ones(shape);
+      return at::ones(part);
     case Init::Kind::normal:
-      return rng.normal_tensor(shape).mul_(init.std);
+      return rng.normal_elements(begin * row, end * row).mul_(init.std).view(part);
     case Init::Kind::truncated_normal: {
       // Inverse of the normal distribution on (Phi(-3), Phi(3)): z = sqrt(2) erfinv(u), u uniform on
       // +-erf(3/sqrt 2).
       const double bound = std::erf(3 / std::sqrt(2.0));
-      at::Tensor u = rng.uniform_tensor(shape).mul_(2 * bound).sub_(bound);
-      return u.erfinv_().mul_(std::sqrt(2.0) * init.std).clamp_(-3 * init.std, 3 * init.std);
+      at::Tensor u = rng.uniform_elements(begin * row, end * row).mul_(2 * bound).sub_(bound);
+      return u.erfinv_().mul_(std::sqrt(2.0) * init.std).clamp_(-3 * init.std, 3 * init.std).view(part);
     }
   }
   fail("unknown initial distribution for ", key);

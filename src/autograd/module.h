@@ -57,6 +57,7 @@ class Module {
   // Gives every parameter and buffer of the tree storage (uninitialised) on this device. Parameters take
   // dtype; buffers too, unless they are integers.
   void materialize(at::Device device, at::ScalarType dtype);
+  void materialize_buffers(at::Device device, at::ScalarType dtype);
   // Fills every parameter from Rng(seed, its key): element i depends on seed, key and i alone.
   void initialize(uint64_t seed);
   void set_needs_grad(bool needs);
@@ -113,7 +114,9 @@ class Buffer {
   at::Tensor value_;
 };
 
-// What initialize() gives a parameter of this shape and key: float32 on the CPU.
-at::Tensor initial_values(const Init& init, at::IntArrayRef shape, const std::string& key, uint64_t seed);
+// What initialize() gives rows [begin, end) of dimension 0 of a parameter of this shape and key: float32 on
+// the CPU. They do not depend on which other rows are asked for.
+at::Tensor initial_rows(const Init& init, const Shape& shape, int64_t begin, int64_t end,
+                        const std::string& key, uint64_t seed);
 
 }  // namespace orrery

@@ -152,11 +152,10 @@ struct FlowConfig {
 };
 
 struct NumericsConfig {
-  Dtype dtype = Dtype::float32;  // weights in the forward pass and activations
-  Device device = Device::cpu;   // where the model runs
-  Dtype reduce_dtype =
-      Dtype::float32;  // gradients are summed over ranks in this or better; bfloat16 halves the traffic
-  bool deterministic = false;  // only kernels that give the same bits every time
+  Dtype dtype = Dtype::float32;         // weights in the forward pass and activations
+  Device device = Device::cpu;          // where the model runs
+  Dtype reduce_dtype = Dtype::float32;  // in which ranks add up gradients; bfloat16 halves traffic
+  bool deterministic = false;           // only kernels that give the same bits every time
   bool operator==(const NumericsConfig&) const = default;
 };
 

@@ -83,36 +83,45 @@ std::vector<int64_t> Rng::permutation(int64_t n) {
   return order;
 }
 
-at::Tensor Rng::normal_tensor(at::IntArrayRef shape) const {
-  at::Tensor out = at::empty(shape, at::kFloat);
-  float* const values = out.mutable_data_ptr<float>();
-  const int64_t n = out.numel();
-  at::parallel_for(0, (n + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto words = block(i);
-      for (int pair = 0; pair < 2; ++pair) {
-        const float radius = std::sqrt(-2 * std::log(1 - unit_float(words[2 * pair])));
-        const float angle = 2 * std::numbers::pi_v<float> * unit_float(words[2 * pair + 1]);
-        const int64_t at = 4 * i + 2 * pair;
-        if (at < n) values[at] = radius * std::cos(angle);
-        if (at + 1 < n) values[at + 1] = radius * std::sin(angle);
-      }
+// values_of(words) gives the four values of a block; elements [begin, end) of the stream are kept.
+template <class Values>
+at::Tensor Rng::elements(int64_t begin, int64_t end, const Values& values_of) const {
+  at::Tensor out = at::empty({end - begin}, at::kFloat);
+  float* const to = out.mutable_data_ptr<float>();
+  at::parallel_for(begin / 4, (end + 3) / 4, 4096, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const std::array<float, 4> values = values_of(block(static_cast<uint64_t>(i)));
+      for (int64_t at = std::max(begin, 4 * i); at < std::min(end, 4 * i + 4); ++at)
+        to[at - begin] = values[static_cast<size_t>(at - 4 * i)];
     }
   });
   return out;
 }
 
-at::Tensor Rng::uniform_tensor(at::IntArrayRef shape) const {
-  at::Tensor out = at::empty(shape, at::kFloat);
-  float* const values = out.mutable_data_ptr<float>();
-  const int64_t n = out.numel();
-  at::parallel_for(0, (n + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto words = block(i);
-      for (int64_t j = 0; j < 4 && 4 * i + j < n; ++j) values[4 * i + j] = unit_float(words[j]);
+at::Tensor Rng::normal_elements(int64_t begin, int64_t end) const {
+  return elements(begin, end, [](const std::array<uint32_t, 4>& words) {
+    std::array<float, 4> values;
+    for (size_t pair = 0; pair < 2; ++pair) {
+      const float radius = std::sqrt(-2 * std::log(1 - unit_float(words[2 * pair])));
+      const float angle = 2 * std::numbers::pi_v<float> * unit_float(words[2 * pair + 1]);
+      values[2 * pair] = radius * std::cos(angle);
+      values[2 * pair + 1] = radius * std::sin(angle);
     }
+    return values;
   });
-  return out;
+}
+
+at::Tensor Rng::uniform_elements(int64_t begin, int64_t end) const {
+  return elements(begin, end, [](const std::array<uint32_t, 4>& words) {
+    return std::array{unit_float(words[0]), unit_float(words[1]), unit_float(words[2]), unit_float(words[3])};
+  });
+}
+
+at::Tensor Rng::normal_tensor(at::IntArrayRef shape) const {
+  return normal_elements(0, c10::multiply_integers(shape)).view(shape);
+}
+at::Tensor Rng::uniform_tensor(at::IntArrayRef shape) const {
+  return uniform_elements(0, c10::multiply_integers(shape)).view(shape);
 }
 
 }  // namespace orrery

@@ -31,8 +31,14 @@ class Rng {
   // alone. They start at the stream's beginning whatever next() has consumed.
   at::Tensor normal_tensor(at::IntArrayRef shape) const;
   at::Tensor uniform_tensor(at::IntArrayRef shape) const;  // [0, 1)
+  // Elements [begin, end) of the same, flat: a rank makes its part of a tensor alone.
+  at::Tensor normal_elements(int64_t begin, int64_t end) const;
+  at::Tensor uniform_elements(int64_t begin, int64_t end) const;
 
  private:
+  template <class Values>
+  at::Tensor elements(int64_t begin, int64_t end, const Values& values_of) const;
+
   std::array<uint32_t, 2> key_;
   uint64_t tag_;        // upper half of the counter: the stream's numbers, hashed
   uint64_t index_ = 0;  // next block

@@ -94,10 +94,10 @@ void generate(const Request& r, const Config& c, World& world) {
   DiT net(dit_config(c));
   net.materialize(device_of(c.numerics, world.local_rank()), scalar_type(c.numerics.dtype));
   load_weights(checkpoint / "model.safetensors", net, c.sample.weights);
-  const Generator generator(c, net, *tokenizer, *text);
+  const Generator generator(c, net, denoiser_of(net), *tokenizer, *text);
   if (!r.evaluate.empty()) {
-    const Evaluation e =
-        evaluate(c, generator, *open_films(r.evaluate, c.data), r.clips, r.out, world.comm());
+    const Evaluation e = evaluate(c, generator, *open_films(r.evaluate, c.data),
+                                  {r.clips, r.out, {world.rank(), world.size(), true}}, world.comm());
     if (world.is_first()) print(e, r.out);
     return;
   }

@@ -7,21 +7,21 @@
 
 namespace orrery {
 
-Generator::Generator(const Config& config, const DiT& net, const VideoTokenizer& tokenizer,
-                     const TextEncoder& text)
+Generator::Generator(const Config& config, const DiT& net, flow::Denoiser denoiser,
+                     const VideoTokenizer& tokenizer, const TextEncoder& text)
     : config_(config),
       net_(net),
       tokenizer_(tokenizer),
       text_(text),
       generate_(flow::generate_config(config.sample, config.flow, net.dtype())),
-      denoiser_(denoiser_of(net)) {}
+      denoiser_(std::move(denoiser)) {}
 
 at::Tensor Generator::operator()(const at::Tensor& video, const std::vector<std::string>& prompts,
                                  const std::vector<int64_t>& seeds, const at::Tensor& padding_mask) const {
   const auto clips = static_cast<size_t>(video.size(0));
   require(prompts.size() == clips && seeds.size() == clips, "generate: ", clips, " clips, ", prompts.size(),
           " prompts, ", seeds.size(), " seeds");
-  const at::Device device = net_.x_embedder.proj.weight.value().device();
+  const at::Device device = net_.seq.value().device();
   const at::ScalarType exact = net_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
   flow::GenerateInput in;
   in.x0 = tokenizer_.encode(video).to(device, exact);

@@ -9,8 +9,9 @@ namespace orrery {
 
 class Generator {
  public:
-  // net, tokenizer and text must outlive it.
-  Generator(const Config& config, const DiT& net, const VideoTokenizer& tokenizer, const TextEncoder& text);
+  // denoiser: calls net (denoiser_of). net, tokenizer and text must outlive it.
+  Generator(const Config& config, const DiT& net, flow::Denoiser denoiser, const VideoTokenizer& tokenizer,
+            const TextEncoder& text);
 
   // video: uint8 (B,3,F,H,W), whose first pixel frames (those of sample.condition_frames latent frames) are
   // given; the rest is not read, since the tokenizer is causal. seeds: one a clip, of the initial noise

@@ -96,39 +96,48 @@ flow::Denoiser denoiser_of(const DiT& net) {
   };
 }
 
-std::vector<std::pair<std::string, at::Tensor>> named_weights(const DiT& net) {
-  std::vector<std::pair<std::string, at::Tensor>> out;
-  for (const Parameter* p : net.parameters()) out.emplace_back("net." + p->key(), p->value());
-  for (const Buffer* b : net.buffers()) out.emplace_back("net." + b->key(), b->value());
+std::vector<ShardView> buffers_of(const DiT& net) {
+  std::vector<ShardView> out;
+  for (const Buffer* b : net.buffers()) out.push_back({b->key(), b->value().sizes().vec(), 0, b->value()});
+  return out;
+}
+
+std::vector<ShardView> parameters_of(const DiT& net) {
+  std::vector<ShardView> out;
+  for (const Parameter* p : net.parameters()) out.push_back({p->key(), p->shape(), 0, p->value()});
   return out;
 }
 
 void load_weights(const std::filesystem::path& file, DiT& net, Weights weights) {
+  load_weights(file, net, parameters_of(net), weights);
+}
+
+void load_weights(const std::filesystem::path& file, DiT& net, const std::vector<ShardView>& parameters,
+                  Weights weights) {
   const Safetensors stored(file);
   const std::string other = weights == Weights::ema ? "net." : "net_ema.";
-  std::set<std::string> buffers, unused;
-  for (const Buffer* b : net.buffers()) buffers.insert("net." + b->key());
+  std::set<std::string> unused;
   for (const auto& [name, entry] : stored.entries())
     if (!name.starts_with(other)) unused.insert(name);
   std::vector<std::string> problems;
-  for (auto& [name, target] : named_weights(net)) {
-    const std::string bare = name.substr(4);
-    const bool averaged = weights == Weights::ema && buffers.count(name) == 0;
-    const std::string prefixed = averaged ? "net_ema." + bare : name;
-    const std::string key = averaged || stored.contains(prefixed) ? prefixed : bare;
+  const auto load = [&](const ShardView& target, bool averaged) {
+    const std::string prefixed = (averaged ? "net_ema." : "net.") + target.name;
+    const std::string& key = averaged || stored.contains(prefixed) ? prefixed : target.name;
     if (!stored.contains(key)) {
       problems.push_back("missing: " + key);
-      continue;
+      return;
     }
     unused.erase(key);
     const at::Tensor source = stored.tensor(key);
-    if (source.sizes() == target.sizes()) {
-      target.copy_(source);
+    if (source.sizes() == at::IntArrayRef(target.shape)) {
+      copy_rows(source, target);
     } else {
-      problems.push_back(
-          text_of("wrong shape: ", key, " ", source.sizes(), ", the model has ", target.sizes()));
+      problems.push_back(text_of("wrong shape: ", key, " ", source.sizes(), ", the model has ",
+                                 at::IntArrayRef(target.shape)));
     }
-  }
+  };
+  for (const ShardView& parameter : parameters) load(parameter, weights == Weights::ema);
+  for (const ShardView& buffer : buffers_of(net)) load(buffer, false);
   for (const std::string& name : unused) problems.push_back("unexpected: " + name);
   require(problems.empty(), file.string(),
           ": does not fit the model (another preset or tokenizer?):", joined(problems));

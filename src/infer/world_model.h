@@ -2,6 +2,7 @@
 // WorldModel: network, tokenizer and text encoder of a run, put together from its settings. Trainer, samples,
 // evaluation and the generate command all start here.
 #include "base/config.h"
+#include "base/shard.h"
 #include "flow/denoise.h"
 #include "model/dit.h"
 #include "model/linear_tokenizer.h"
@@ -24,14 +25,18 @@ int64_t text_tokens(const Config& config);
 // The network as the flow knows it: a function from noisy latents to velocities.
 flow::Denoiser denoiser_of(const DiT& net);
 
-// Parameters and buffers under "net." + key, as checkpoints name them; they share storage.
-std::vector<std::pair<std::string, at::Tensor>> named_weights(const DiT& net);
+// Buffers, and parameters of a network that is not sharded, under their keys; they share storage.
+std::vector<ShardView> buffers_of(const DiT& net);
+std::vector<ShardView> parameters_of(const DiT& net);
 
 // Copies a file's tensors into the network. Every parameter and buffer must be there with its shape, under
 // "net." + key or its bare key, and every tensor of the file must be used; else Error with the lists.
 // Weights::ema takes the parameters from "net_ema." + key instead. The copy under the other prefix is passed
 // over.
 void load_weights(const std::filesystem::path& file, DiT& net, Weights weights);
+// The same into shards of all the network's parameters; only their rows are read.
+void load_weights(const std::filesystem::path& file, DiT& net, const std::vector<ShardView>& parameters,
+                  Weights weights);
 
 // tokenizer.safetensors in a folder: of a run, and of each checkpoint, whose weights mean nothing without it.
 // load throws Error unless it has `channels` channels.

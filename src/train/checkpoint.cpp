@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "ckpt/atomic_file.h"
@@ -41,46 +42,80 @@ std::vector<fs::path> complete_checkpoints(const fs::path& run_dir) {
   return found;
 }
 
-std::map<std::string, at::Tensor> with_prefix(const std::string& prefix,
-                                              const std::vector<NamedTensor>& tensors) {
-  std::map<std::string, at::Tensor> out;
-  for (const NamedTensor& t : tensors) out.emplace(prefix + t.name, t.tensor);
-  return out;
+// Every tensor of the state with the rows that this rank has.
+using Shards = std::vector<ShardView>;
+
+void add(Shards& to, const std::string& prefix, const Shards& shards) {
+  for (const ShardView& shard : shards)
+    to.push_back({prefix + shard.name, shard.shape, shard.begin, shard.local});
 }
 
-// Copies the file's tensors into `targets`; names must be the same on both sides.
-void restore(const fs::path& file, const std::map<std::string, at::Tensor>& targets) {
-  const Safetensors stored(file);
-  for (const auto& [name, entry] : stored.entries())
-    require(targets.count(name), file.string(), ": holds ", name, ", which this run does not have");
-  for (const auto& [name, tensor] : targets) {
-    require(stored.contains(name), file.string(), ": lacks ", name, ", which this run needs");
-    const at::Tensor source = stored.tensor(name);
-    require(source.sizes() == tensor.sizes(), file.string(), ": ", name, " is ", source.sizes(),
-            ", this run has ", tensor.sizes(), " (was the model changed?)");
-    at::Tensor target = tensor;
-    target.copy_(source);
+Shards model_state(const RunState& run) {
+  Shards out;
+  add(out, "net.", run.fsdp.weights());
+  add(out, "net.", buffers_of(run.net));
+  if (!run.step.averaged()) return out;
+  const auto& averages = run.step.averaged()->averages();
+  for (size_t i = 0; i < averages.size(); ++i) {
+    const ShardView& weight = run.fsdp.weights()[i];
+    out.push_back({"net_ema." + weight.name, weight.shape, weight.begin, averages[i].tensor});
   }
+  return out;
 }
 
-std::map<std::string, at::Tensor> model_tensors(const DiT& net, TrainStep& step) {
-  std::map<std::string, at::Tensor> out;
-  for (const auto& [name, tensor] : named_weights(net)) out.emplace(name, tensor);
-  if (step.averaged()) out.merge(with_prefix("net_ema.", step.averaged()->averages()));
+// Moments and masters have the rows of their weight, "exp_avg.NAME"; step counts are whole on every rank.
+Shards optimizer_state(const RunState& run) {
+  std::map<std::string, const ShardView*> weights;
+  for (const ShardView& weight : run.fsdp.weights()) weights.emplace(weight.name, &weight);
+  Shards out;
+  for (const NamedTensor& t : run.step.optimizer().state()) {
+    const ShardView* weight = weights.at(t.name.substr(t.name.find('.') + 1));
+    const bool is_count = t.tensor.dim() == 0;
+    out.push_back({t.name, is_count ? Shape{} : weight->shape, is_count ? 0 : weight->begin, t.tensor});
+  }
   return out;
+}
+
+std::map<std::string, at::Tensor> whole(const Fsdp& fsdp, const Shards& shards, bool keep) {
+  std::map<std::string, at::Tensor> out;
+  for (const ShardView& shard : shards) {
+    const at::Tensor tensor = shard.shape.empty() || shard.local.sizes() == at::IntArrayRef(shard.shape)
+                                  ? shard.local
+                                  : fsdp.whole(shard).cpu();
+    if (keep) out.emplace(shard.name, tensor);
+  }
+  return out;
+}
+
+// Copies the file's rows into the shards; names must be the same on both sides.
+void restore(const fs::path& file, const Shards& targets) {
+  const Safetensors stored(file);
+  std::set<std::string> wanted;
+  for (const ShardView& target : targets) wanted.insert(target.name);
+  for (const auto& [name, entry] : stored.entries())
+    require(wanted.count(name), file.string(), ": holds ", name, ", which this run does not have");
+  for (const ShardView& target : targets) {
+    require(stored.contains(target.name), file.string(), ": lacks ", target.name, ", which this run needs");
+    const at::Tensor source = stored.tensor(target.name);
+    require(source.sizes() == at::IntArrayRef(target.shape), file.string(), ": ", target.name, " is ",
+            source.sizes(), ", this run has ", at::IntArrayRef(target.shape), " (was the model changed?)");
+    copy_rows(source, target);
+  }
 }
 
 }  // namespace
 
-void save_checkpoint(const Config& config, const DiT& net, const LinearTokenizer& tokenizer, TrainStep& step,
-                     int64_t steps_done) {
+void save_checkpoint(const Config& config, const RunState& run, int64_t steps_done, bool is_first) {
+  const auto model = whole(run.fsdp, model_state(run), is_first);
+  const auto optimizer = whole(run.fsdp, optimizer_state(run), is_first);
+  if (!is_first) return;
   const fs::path root = fs::path(config.train.run_dir) / "checkpoints";
   const fs::path making = root / ("making_" + folder_name(steps_done)), done = root / folder_name(steps_done);
   fs::remove_all(making);
   fs::create_directories(making);
-  save_safetensors(making / "model.safetensors", model_tensors(net, step));
-  save_safetensors(making / "optimizer.safetensors", with_prefix("", step.optimizer().state()));
-  save_tokenizer(making, tokenizer);
+  save_safetensors(making / "model.safetensors", model);
+  save_safetensors(making / "optimizer.safetensors", optimizer);
+  save_tokenizer(making, run.tokenizer);
   const std::string state =
       nlohmann::json{{"steps_done", steps_done}, {"seed", config.train.seed}}.dump() + "\n";
   AtomicFile file(making / "state.json");
@@ -119,14 +154,15 @@ fs::path newest_checkpoint(const fs::path& run_dir) {
   return all.back();
 }
 
-int64_t load_checkpoint(const fs::path& folder, const Config& config, DiT& net, TrainStep& step) {
+int64_t load_checkpoint(const fs::path& folder, const Config& config, const RunState& run) {
   const auto state = state_of(folder);
   require(state.has_value(), (folder / "state.json").string(), ": not the state of a checkpoint");
   require((*state)["seed"] == config.train.seed, folder.string(), ": made with train.seed ",
           (*state)["seed"].dump(), ", this run has ", config.train.seed,
           ": the order of the data would change");
-  restore(folder / "model.safetensors", model_tensors(net, step));
-  restore(folder / "optimizer.safetensors", with_prefix("", step.optimizer().state()));
+  restore(folder / "model.safetensors", model_state(run));
+  restore(folder / "optimizer.safetensors", optimizer_state(run));
+  run.fsdp.release();
   return (*state)["steps_done"];
 }
 

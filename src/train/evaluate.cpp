@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kClipsAtOnce = 8;
 constexpr int64_t kSheetRows = 8;
+const std::vector<int64_t> kFirstClip = {0};
 
 at::Tensor frames_last(const at::Tensor& clip) {
   return clip.permute({1, 2, 3, 0}).contiguous();
@@ -59,20 +60,27 @@ Evaluation summary(const at::Tensor& rows) {
   return out;
 }
 
-// Numbers of this rank's clips, cut into generator calls of one shape each.
-std::vector<std::vector<int64_t>> groups_of(const std::vector<Clip>& clips, const Comm& comm) {
-  std::vector<std::vector<int64_t>> groups;
-  for (auto i = static_cast<size_t>(comm.rank()); i < clips.size(); i += static_cast<size_t>(comm.size())) {
-    const bool fits =
-        !groups.empty() && static_cast<int64_t>(groups.back().size()) < kClipsAtOnce &&
-        clips[static_cast<size_t>(groups.back().back())].video.sizes() == clips[i].video.sizes();
-    if (!fits) groups.emplace_back();
-    groups.back().push_back(static_cast<int64_t>(i));
+// Numbers of a group's clips, cut into generator calls of one shape each.
+using Calls = std::vector<std::vector<int64_t>>;
+Calls calls_of(const std::vector<Clip>& clips, int group, int num_groups) {
+  Calls calls;
+  for (auto i = static_cast<size_t>(group); i < clips.size(); i += static_cast<size_t>(num_groups)) {
+    const bool fits = !calls.empty() && static_cast<int64_t>(calls.back().size()) < kClipsAtOnce &&
+                      clips[static_cast<size_t>(calls.back().back())].video.sizes() == clips[i].video.sizes();
+    if (!fits) calls.emplace_back();
+    calls.back().push_back(static_cast<int64_t>(i));
   }
-  return groups;
+  return calls;
 }
 
-at::Tensor generate_group(const Config& config, const Generator& generator, const std::vector<Clip>& clips,
+size_t most_calls(const std::vector<Clip>& clips, int num_groups) {
+  size_t most = 0;
+  for (int group = 0; group < num_groups; ++group)
+    most = std::max(most, calls_of(clips, group, num_groups).size());
+  return most;
+}
+
+at::Tensor generate_clips(const Config& config, const Generator& generator, const std::vector<Clip>& clips,
                           const std::vector<int64_t>& numbers) {
   Tensors videos, masks;
   std::vector<std::string> prompts;
@@ -107,13 +115,13 @@ void write_sheet(const std::filesystem::path& file, const at::Tensor& films,
 
 }  // namespace
 
-Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data, int64_t num_clips,
-                    const std::filesystem::path& out_dir, Comm& comm) {
-  const auto [clips, indices, bad] = read_clips(data, 0, num_clips);
+Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data,
+                    const EvaluationRun& run, Comm& comm) {
+  const auto [clips, indices, bad] = read_clips(data, 0, run.num_clips);
   require(!clips.empty(), "evaluation: none of the ", data.size(), " held-out films can be read");
   const int64_t given =
       config.sample.condition_frames == 0 ? 1 : 1 + 4 * (config.sample.condition_frames - 1);
-  std::filesystem::create_directories(out_dir);
+  std::filesystem::create_directories(run.out_dir);
   at::Tensor rows = at::zeros({static_cast<int64_t>(clips.size()), kColumns}, at::kDouble);
   std::vector<std::string> captions;
   for (const Clip& clip : clips)
@@ -125,14 +133,18 @@ Evaluation evaluate(const Config& config, const Generator& generator, const Data
   Shape sheet_shape = frames_last(clips[0].video).sizes().vec();
   sheet_shape.insert(sheet_shape.begin(), {sheet_rows, 2});
   at::Tensor sheet = at::zeros(sheet_shape, at::kByte);
-  for (const std::vector<int64_t>& group : groups_of(clips, comm)) {
-    const at::Tensor samples = generate_group(config, generator, clips, group);
-    for (size_t k = 0; k < group.size(); ++k) {
-      const int64_t number = group[k];
+  const Calls calls = calls_of(clips, run.share.group, run.share.num_groups);
+  for (size_t i = 0; i < most_calls(clips, run.share.num_groups); ++i) {
+    // A group with fewer calls than others keeps step with them.
+    const std::vector<int64_t>& call = i < calls.size() ? calls[i] : kFirstClip;
+    const at::Tensor samples = generate_clips(config, generator, clips, call);
+    if (i >= calls.size() || !run.share.reports) continue;
+    for (size_t k = 0; k < call.size(); ++k) {
+      const int64_t number = call[k];
       const Clip& clip = clips[static_cast<size_t>(number)];
       const at::Tensor sample = samples[static_cast<int64_t>(k)];
       measure(rows[number], clip, sample, given);
-      write_mp4(out_dir / text_of("clip_", number, ".mp4"), side_by_side(clip.video, sample),
+      write_mp4(run.out_dir / text_of("clip_", number, ".mp4"), side_by_side(clip.video, sample),
                 {.fps = {config.sample.fps, 1}});
       if (number < sheet_rows) sheet[number].copy_(at::stack({frames_last(clip.video), frames_last(sample)}));
     }
@@ -141,7 +153,7 @@ Evaluation evaluate(const Config& config, const Generator& generator, const Data
   comm.all_reduce(sheet, ReduceOp::max, "contact sheet").wait();
   Evaluation result = summary(rows);
   for (const BadFile& file : bad) result.unreadable.push_back(file.name + ": " + file.reason);
-  if (comm.rank() == 0) write_sheet(out_dir / "contact_sheet.png", sheet, captions, given, result);
+  if (comm.rank() == 0) write_sheet(run.out_dir / "contact_sheet.png", sheet, captions, given, result);
   return result;
 }
 

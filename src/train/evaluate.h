@@ -20,10 +20,24 @@ struct Evaluation {
   int64_t sheet_height = 0, sheet_width = 0;
 };
 
-// Generates the first num_clips readable clips of the data set, shared out over the ranks, and writes films
-// (truth and sample side by side) and one contact sheet (given frame, truth, sample) into out_dir.
-// Collective; every rank gets the result, the first one the sheet too.
-Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data, int64_t num_clips,
-                    const std::filesystem::path& out_dir, Comm& comm);
+// Which clips a rank generates: those of its group, shared out over the groups. Ranks of one group generate
+// the same ones together; one of them reports.
+struct EvaluationShare {
+  int group = 0, num_groups = 1;
+  bool reports = true;
+};
+
+struct EvaluationRun {
+  int64_t num_clips = 1;
+  std::filesystem::path out_dir;
+  EvaluationShare share{};
+};
+
+// Generates the first num_clips readable clips of the data set and writes films (truth and sample side by
+// side) and one contact sheet (given frame, truth, sample) into out_dir. Collective over comm; every rank
+// calls the generator equally often, so that its weights may be sharded, and gets the result, the first one
+// the sheet too.
+Evaluation evaluate(const Config& config, const Generator& generator, const Dataset& data,
+                    const EvaluationRun& run, Comm& comm);
 
 }  // namespace orrery

@@ -1,19 +1,18 @@
 #include "train/step.h"
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "ops/elementwise.h"
-#include "parallel/data_parallel.h"
 
 namespace orrery {
 namespace {
 
-std::vector<NamedTensor> parameters_of(const DiT& net) {
+std::vector<NamedTensor> shards_of(const Fsdp& fsdp) {
   std::vector<NamedTensor> out;
-  for (const Parameter* p : net.parameters()) out.push_back({p->key(), p->value()});
+  for (const ShardView& w : fsdp.weights()) out.push_back({w.name, w.local});
   return out;
 }
 
@@ -32,27 +31,31 @@ flow::FlowBatch rows(const flow::FlowBatch& b, int64_t begin, int64_t end) {
 
 }  // namespace
 
-TrainStep::TrainStep(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const TextEncoder& text,
-                     Comm& comm)
+TrainStep::TrainStep(const Config& config, DiT& net, Fsdp& fsdp, const Mesh& mesh,
+                     const VideoTokenizer& tokenizer, const TextEncoder& text)
     : config_(config),
       net_(net),
+      fsdp_(fsdp),
+      mesh_(mesh),
       tokenizer_(tokenizer),
       text_(text),
-      comm_(comm),
       denoiser_(denoiser_of(net)),
       time_(flow::time_config(config.flow)),
       denoise_(flow::denoise_config(config.flow, net.dtype())),
       lr_(lr_config(config.optim, config.train.steps)),
-      weights_(parameters_of(net)),
+      weights_(shards_of(fsdp)),
       optimizer_(adamw_config(config.optim), weights_),
-      clip_(clip_config(config.optim)) {
+      clip_(clip_config(config.optim), [this](double mine, GradClip::Combine how) {
+        return over_ranks(mine, how == GradClip::Combine::sum ? ReduceOp::sum : ReduceOp::max,
+                          mesh_.along({Axis::shard, Axis::context}), "gradient norm");
+      }) {
   if (config.optim.ema != Ema::none)
     averaged_ = std::make_unique<AveragedWeights>(ema_config(config.optim), weights_);
 }
 
 flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
   const auto seed = static_cast<uint64_t>(config_.train.seed);
-  const at::Device device = net_.x_embedder.proj.weight.value().device();
+  const at::Device device = fsdp_.device();
   const at::ScalarType exact = net_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
   flow::FlowBatch out;
   out.kind = batch.kind;
@@ -70,40 +73,40 @@ flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
   return out;
 }
 
-double TrainStep::forward_backward(const flow::FlowBatch& batch) {
+at::Tensor TrainStep::forward_backward(const flow::FlowBatch& batch) {
   const int64_t total = batch.x0.size(0);
   const int64_t micro = config_.train.micro_batch > 0 ? std::min(config_.train.micro_batch, total) : total;
-  double loss = 0;
+  at::Tensor loss = at::zeros({1}, at::device(fsdp_.device()).dtype(at::kDouble));
   for (int64_t begin = 0; begin < total; begin += micro) {
     const int64_t end = std::min(begin + micro, total);
+    fsdp_.set_last_micro_batch(end == total);
     Recording recording;
     const flow::FlowLoss part = flow::flow_loss(denoise_, denoiser_, rows(batch, begin, end));
     const Variable share =
         ops::scale(part.loss, static_cast<double>(end - begin) / static_cast<double>(total));
-    loss += share.value().item<double>();
+    loss.add_(share.value());
     recording.backward(share);
   }
   return loss;
 }
 
+double TrainStep::over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const {
+  at::Tensor value = at::full({1}, mine, at::device(fsdp_.device()).dtype(at::kDouble));
+  comm.all_reduce(value, op, label).wait();
+  return value.item<double>();
+}
+
 std::vector<NamedTensor> TrainStep::mean_gradients() {
   std::vector<NamedTensor> grads;
-  for (const Parameter* p : net_.parameters()) {
-    at::Tensor grad = p->variable().slot()->take();
-    if (!grad.defined()) grad = at::zeros_like(p->value());
-    grads.push_back({p->key(), grad.contiguous()});
-  }
-  std::vector<at::Tensor> tensors;
-  for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);
-  all_reduce_gradients(comm_, tensors, ReduceOp::mean);
+  std::vector<at::Tensor> tensors = fsdp_.take_gradients();
+  for (size_t i = 0; i < tensors.size(); ++i) grads.push_back({weights_[i].name, std::move(tensors[i])});
   return grads;
 }
 
 StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
   StepResult result;
-  at::Tensor loss = at::zeros({1}, at::kDouble);
-  loss.fill_(forward_backward(draw(batch, step)));
-  comm_.all_reduce(loss, ReduceOp::mean, "loss").wait();
+  at::Tensor loss = forward_backward(draw(batch, step));
+  mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
   result.loss = loss.item<double>();
   const std::vector<NamedTensor> grads = mean_gradients();
   const ClipResult clipped = clip_(grads);
@@ -112,7 +115,8 @@ StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
   result.lr = config_.train.lr * lr_factor(lr_, step);
   // The reference's counters: clips seen, over all ranks.
   at::Tensor seen = (batch.kind == flow::BatchKind::image ? net_.image_samples : net_.video_samples).value();
-  seen.add_(static_cast<int64_t>(batch.samples.size()) * comm_.size());
+  seen.add_(static_cast<int64_t>(batch.samples.size()) * mesh_.data().size());
+  fsdp_.release();  // gathered weights are about to be old
   if (clipped.skip) return result;
   std::vector<at::Tensor> tensors;
   for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);

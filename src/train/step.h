@@ -1,6 +1,6 @@
 #pragma once
-// One optimizer step: latents and text of a batch, flow loss, backward, gradient mean over ranks, clip,
-// update, average.
+// One optimizer step: latents and text of a batch, flow loss, backward with the gradients' mean over ranks,
+// clip, update, average.
 #include "base/config.h"
 #include "flow/condition.h"
 #include "flow/objective.h"
@@ -9,7 +9,8 @@
 #include "optim/ema.h"
 #include "optim/grad_clip.h"
 #include "optim/lr_schedule.h"
-#include "parallel/comm.h"
+#include "parallel/fsdp.h"
+#include "parallel/mesh.h"
 
 namespace orrery {
 
@@ -31,25 +32,32 @@ struct StepResult {
 
 class TrainStep {
  public:
-  TrainStep(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const TextEncoder& text,
-            Comm& comm);
+  // fsdp: of net (shard_dit). All must outlive it.
+  TrainStep(const Config& config, DiT& net, Fsdp& fsdp, const Mesh& mesh, const VideoTokenizer& tokenizer,
+            const TextEncoder& text);
 
-  // step counts from 0. Collective: every rank calls it with its share.
+  // step counts from 0. Collective: every rank calls it with its share; ranks of one context group with the
+  // same one.
   StepResult operator()(const StepBatch& batch, int64_t step);
+
+  // Loss and gradients of this rank's share, reduced into fsdp; the mean loss of the share, in double, on the
+  // device. Runs on meta tensors too.
+  at::Tensor forward_backward(const flow::FlowBatch& batch);
 
   AdamW& optimizer() { return optimizer_; }
   AveragedWeights* averaged() { return averaged_.get(); }  // null: optim.ema = none
 
  private:
   flow::FlowBatch draw(const StepBatch& batch, int64_t step) const;
-  double forward_backward(const flow::FlowBatch& batch);
   std::vector<NamedTensor> mean_gradients();
+  double over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const;
 
   const Config& config_;
   DiT& net_;
+  Fsdp& fsdp_;
+  const Mesh& mesh_;
   const VideoTokenizer& tokenizer_;
   const TextEncoder& text_;
-  Comm& comm_;
   flow::Denoiser denoiser_;
   flow::TimeConfig time_;
   flow::DenoiseConfig denoise_;

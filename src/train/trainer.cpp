@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/file_report.h"
+#include "train/parallelize.h"
 #include "train/run_log.h"
 #include "train/step.h"
 
@@ -22,8 +23,6 @@ namespace fs = std::filesystem;
 
 // What settings and number of ranks must satisfy together; cli/check.h has checked the settings alone.
 void check_world(const Config& c, const World& world) {
-  require(c.parallel.replicate == 0 || c.parallel.replicate == world.size(),
-          "parallel.replicate = ", c.parallel.replicate, ", but the run has ", world.size(), " ranks");
   require(c.numerics.device == Device::cpu || world.size() == 1, "numerics.device = cuda on ", world.size(),
           " ranks: this version has no collectives among GPUs");
 }
@@ -55,18 +54,34 @@ std::optional<fs::path> agreed_checkpoint(const Config& c, World& world) {
   return found;
 }
 
-std::unique_ptr<DiT> make_network(const Config& c, World& world) {
+// The ranks on the device of the model; null: those of the world, on host memory.
+std::unique_ptr<Comm> device_comm(const Config& c) {
+  return c.numerics.device == Device::cpu ? nullptr : single_rank_comm("world", c10::kCUDA);
+}
+
+Mesh make_mesh(const ParallelConfig& c, const World& world, Comm& comm) {
+  std::vector<int> node_of;
+  for (int r = 0; r < world.size(); ++r) node_of.push_back(world.node_of(r));
+  return {
+      comm, node_of, {static_cast<int>(c.replicate), static_cast<int>(c.shard), static_cast<int>(c.context)}};
+}
+
+std::unique_ptr<DiT> make_network(const Config& c) {
   auto net = std::make_unique<DiT>(dit_config(c));
-  net->materialize(device_of(c.numerics, world.local_rank()), scalar_type(c.numerics.dtype));
-  if (c.ckpt.load.empty()) {
-    net->initialize(static_cast<uint64_t>(c.train.seed));
-  } else {
-    load_weights(c.ckpt.load, *net, Weights::model);
-  }
   if (c.memory.policy == MemoryPolicy::full)
     for (const auto& block : net->blocks)
       block->save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
   return net;
+}
+
+std::unique_ptr<Fsdp> make_shards(const Config& c, DiT& net, const Mesh& mesh, at::Device device) {
+  auto fsdp = shard_dit(net, mesh, c, device);
+  if (c.ckpt.load.empty()) {
+    fsdp->initialize(static_cast<uint64_t>(c.train.seed));
+  } else {
+    load_weights(c.ckpt.load, net, fsdp->weights(), Weights::model);
+  }
+  return fsdp;
 }
 
 StepBatch step_batch(Batch&& batch) {
@@ -91,14 +106,17 @@ class Training {
         checkpoint_(agreed_checkpoint(config, world)),
         tokenizer_(make_tokenizer(config, *data_.train, checkpoint_)),
         text_(make_text_encoder(config)),
-        net_(make_network(config, world)),
-        step_(config, *net_, *tokenizer_, *text_, world.comm()),
-        generator_(config, *net_, *tokenizer_, *text_),
+        device_comm_(device_comm(config)),
+        mesh_(make_mesh(config.parallel, world, device_comm_ ? *device_comm_ : world.comm())),
+        net_(make_network(config)),
+        fsdp_(make_shards(config, *net_, mesh_, device_of(config.numerics, world.local_rank()))),
+        step_(config, *net_, *fsdp_, mesh_, *tokenizer_, *text_),
+        generator_(config, *net_, denoiser_of(*net_), *tokenizer_, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
   void run(const std::function<void()>& on_ready) {
     int64_t done = 0;
-    if (checkpoint_) done = load_checkpoint(*checkpoint_, config_, *net_, step_);
+    if (checkpoint_) done = load_checkpoint(*checkpoint_, config_, state());
     if (world_.is_first()) {
       on_ready();
       supersede_checkpoints(config_, done);
@@ -120,8 +138,8 @@ class Training {
 
   LoaderConfig loader_config(int64_t start_step) {
     return {.seed = static_cast<uint64_t>(config_.train.seed),
-            .rank = world_.rank(),
-            .world = world_.size(),
+            .rank = mesh_.data().rank(),
+            .world = mesh_.data().size(),
             .workers = config_.data.workers,
             .prefetch = config_.data.prefetch,
             .start_step = start_step,
@@ -139,16 +157,21 @@ class Training {
     log.step(done, result, step_ms);
     if (is_due(done, config_.train.log_every, config_.train.steps)) files_.exchange(world_.comm(), log);
     if (is_due(done, config_.ckpt.every, config_.train.steps)) {
-      if (world_.is_first()) save_checkpoint(config_, *net_, *tokenizer_, step_, done);
+      save_checkpoint(config_, state(), done, world_.is_first());
       world_.comm().barrier("checkpoint").wait();
     }
     if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
   }
 
+  RunState state() { return {*net_, *fsdp_, step_, *tokenizer_}; }
+
   Evaluation evaluate_averages(int64_t clips, const fs::path& out_dir) {
     std::optional<AveragedWeights::Swap> averages;
     if (config_.sample.weights == Weights::ema && step_.averaged()) averages.emplace(*step_.averaged());
-    return evaluate(config_, generator_, *films_, clips, out_dir, world_.comm());
+    const EvaluationShare share = {mesh_.data().rank(), mesh_.data().size(), mesh_.context().rank() == 0};
+    Evaluation result = evaluate(config_, generator_, *films_, {clips, out_dir, share}, world_.comm());
+    fsdp_->release();  // weights that were gathered for the averages
+    return result;
   }
 
   void sample(RunLog& log, int64_t done) {
@@ -168,7 +191,10 @@ class Training {
   std::optional<fs::path> checkpoint_;    // that the run goes on from
   std::unique_ptr<LinearTokenizer> tokenizer_;
   std::unique_ptr<TextEncoder> text_;
+  std::unique_ptr<Comm> device_comm_;
+  Mesh mesh_;
   std::unique_ptr<DiT> net_;
+  std::unique_ptr<Fsdp> fsdp_;
   TrainStep step_;
   Generator generator_;
   FileReport files_;

@@ -53,7 +53,8 @@ TEST(CheckConfig, combinations_that_cannot_work_are_refused) {
   expect_refused({{"sample.condition_frames", "24"}}, "sample.condition_frames");
   expect_refused({{"sample.weights", "model"}, {"optim.ema", "none"}, {"sample.weights", "ema"}},
                  "sample.weights");
-  expect_refused({{"parallel.shard", "2"}}, "parallel.shard: got \"2\"");
+  expect_refused({{"parallel.shard", "0"}}, "parallel.replicate: got \"0\"");
+  EXPECT_NO_THROW(check_config(with({{"parallel.replicate", "1"}, {"parallel.shard", "0"}})));
   expect_refused({{"parallel.context", "2"}}, "parallel.context: got \"2\"");
   EXPECT_NO_THROW(check_config(with({{"flow.shift", "0"}, {"sample.shift", "0"}})));  // by resolution
   Config none = with({});
@@ -62,6 +63,8 @@ TEST(CheckConfig, combinations_that_cannot_work_are_refused) {
 }
 
 TEST(CheckConfig, settings_without_effect_are_refused) {
+  expect_refused({{"numerics.dtype", "float64"}, {"numerics.reduce_dtype", "bfloat16"}},
+                 "numerics.reduce_dtype=bfloat16 has no effect");
   expect_refused({{"data.image_batches", "2"}},
                  "data.image_batches=2 has no effect: it needs data.image_path");
   expect_refused({{"data.video_batches", "2"}}, "data.video_batches=2 has no effect");

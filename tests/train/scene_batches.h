@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "data/demo_render.h"
 #include "data/demo_scene.h"
+#include "train/parallelize.h"
 #include "train/step.h"
 
 namespace orrery::test {
@@ -58,11 +59,14 @@ inline LinearTokenizer scene_tokenizer(int64_t channels) {
   return fit.finish(channels, 0);
 }
 
-inline std::unique_ptr<DiT> scene_network(const Config& c) {
-  auto net = std::make_unique<DiT>(dit_config(c));
-  net->materialize(device_of(c.numerics, 0), scalar_type(c.numerics.dtype));
-  net->initialize(static_cast<uint64_t>(c.train.seed));
-  return net;
-}
+// A sharded network with initial values.
+struct SceneNetwork {
+  SceneNetwork(const Config& c, const Mesh& mesh) : net(dit_config(c)) {
+    fsdp = shard_dit(net, mesh, c, device_of(c.numerics, 0));
+    fsdp->initialize(static_cast<uint64_t>(c.train.seed));
+  }
+  DiT net;
+  std::unique_ptr<Fsdp> fsdp;
+};
 
 }  // namespace orrery::test

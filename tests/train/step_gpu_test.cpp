@@ -29,11 +29,11 @@ class CudaTraining : public testing::Test {
 };
 
 void expect_near_weights(const test::Trainee& a, const test::Trainee& b, double tolerance) {
-  const auto wa = named_weights(*a.net), wb = named_weights(*b.net);
+  const auto &wa = a.model.fsdp->weights(), &wb = b.model.fsdp->weights();
   for (size_t i = 0; i < wa.size(); ++i) {
-    const at::Tensor want = wa[i].second.cpu().to(at::kDouble), got = wb[i].second.cpu().to(at::kDouble);
+    const at::Tensor want = wa[i].local.cpu().to(at::kDouble), got = wb[i].local.cpu().to(at::kDouble);
     EXPECT_LE((got - want).norm().item().toDouble(), tolerance * (want.norm().item().toDouble() + 1))
-        << wa[i].first;
+        << wa[i].name;
   }
 }
 
@@ -63,7 +63,7 @@ TEST_F(CudaTraining, bfloat16_follows_the_float32_loss) {
 TEST_F(CudaTraining, full_recompute_gives_the_same_bits) {
   set_deterministic(true);
   test::Trainee keeping(on(Device::cuda)), recomputing(on(Device::cuda));
-  for (const auto& block : recomputing.net->blocks)
+  for (const auto& block : recomputing.net().blocks)
     block->save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
   EXPECT_EQ(keeping.train(0, 6), recomputing.train(0, 6));
   test::expect_same_weights(keeping, recomputing);
@@ -79,7 +79,7 @@ TEST_F(CudaTraining, a_second_run_gives_the_same_bits) {
 TEST_F(CudaTraining, generates_the_films_of_the_cpu) {
   test::Trainee host(on(Device::cpu)), card(on(Device::cuda));
   const auto film = [](const test::Trainee& t) {
-    const Generator generator(t.config, *t.net, t.tokenizer, *t.text);
+    const Generator generator(t.config, t.net(), denoiser_of(t.net()), t.tokenizer, *t.text);
     return generator(test::scene_film(1).unsqueeze(0), {"the red ball falls"}, {5}).to(at::kDouble);
   };
   const at::Tensor want = film(host), difference = (film(card) - want).abs();

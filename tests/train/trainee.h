@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include "train/checkpoint.h"
 #include "train/scene_batches.h"
 
 namespace orrery::test {
@@ -11,29 +12,34 @@ namespace orrery::test {
 struct Trainee {
   explicit Trainee(const Config& c)
       : config(c),
-        net(scene_network(config)),
+        comm(single_rank_comm("alone", device_of(c.numerics, 0).type())),
+        mesh(*comm, {0}, {}),
+        model(config, mesh),
         tokenizer(scene_tokenizer(config.tokenizer.channels)),
         text(make_text_encoder(config)),
-        comm(single_rank_comm("alone")),
-        step(config, *net, tokenizer, *text, *comm) {}
+        step(config, model.net, *model.fsdp, mesh, tokenizer, *text) {}
 
   double train(int64_t from, int64_t to) {
     double loss = 0;
     for (int64_t i = from; i < to; ++i) loss = step(scene_batch(i, 0, config.train.batch), i).loss;
     return loss;
   }
+  DiT& net() { return model.net; }
+  RunState state() { return {model.net, *model.fsdp, step, tokenizer}; }
 
   const Config config;
-  std::unique_ptr<DiT> net;
+  std::unique_ptr<Comm> comm;
+  Mesh mesh;
+  SceneNetwork model;
   LinearTokenizer tokenizer;
   std::unique_ptr<TextEncoder> text;
-  std::unique_ptr<Comm> comm;
   TrainStep step;
 };
 
 inline void expect_same_weights(const Trainee& a, const Trainee& b) {
-  const auto wa = named_weights(*a.net), wb = named_weights(*b.net);
-  for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].second, wb[i].second)) << wa[i].first;
+  const auto &wa = a.model.fsdp->weights(), &wb = b.model.fsdp->weights();
+  ASSERT_EQ(wa.size(), wb.size());
+  for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].local, wb[i].local)) << wa[i].name;
 }
 
 }  // namespace orrery::test
