@@ -10,6 +10,10 @@ class MpiComm final : public Comm {
   MpiComm(std::shared_ptr<MpiEngine> engine, CommGroup group);
   std::unique_ptr<Comm> split(int64_t colour, int64_t key, std::string name) override;
 
+  // For a backend that notes its calls in this group's sequence.
+  const std::shared_ptr<MpiEngine>& engine() const { return engine_; }
+  const std::shared_ptr<MpiEngine::Queue>& queue() const { return queue_; }
+
  protected:
   Work start(Collective call) override;
   c10::DeviceType device() const override { return c10::DeviceType::CPU; }

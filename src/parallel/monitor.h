@@ -15,7 +15,7 @@ namespace orrery {
 
 // Where a rank is in the sequence of one group's collectives.
 struct RankProgress {
-  int64_t issued = -1;  // number of its last call, -1 before the first
+  int64_t issued = -1;  // number of the last call that it has come to, -1 before the first
   std::string
       call;  // "all_reduce 'gradients 0'": the call that was asked about, or its last one if it is behind
   std::string where;  // what it did last, in words

@@ -14,7 +14,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kAnswerTime = milliseconds(5000);  // a rank that says nothing for so long is stopped or lost
-constexpr size_t kHistory = 64;
+constexpr size_t kHistory = 512;                  // a host issues calls far ahead of its GPU
 constexpr int kContexts = 1000;  // communicators that may share a rank; MPI promises tags up to 32767
 
 double seconds(Clock::duration d) {
@@ -53,18 +53,27 @@ int tag_of(const CommGroup& group, const Operation& operation) {
 }  // namespace
 
 struct MpiEngine::Queue {
-  struct Record {
-    std::string name;
-    int64_t number, step;
+  struct Record : CallRecord {
     Clock::time_point started;
     bool finished = false;
   };
   CommGroup group;
   std::deque<std::shared_ptr<Operation>> operations = {};
-  std::deque<Record> history = {};
+  std::deque<Record> history = {};  // the last calls, without gaps
   int64_t next_number = 0;
-  std::exception_ptr broken = {};                       // after an error the group's messages no longer match
+  int64_t reached = -1;            // the last call that is no longer held up by this rank's own work
+  std::exception_ptr broken = {};  // after an error the group's messages no longer match
   std::vector<std::shared_ptr<Operation>> failed = {};  // MPI may still write into their tensors
+
+  CallRecord append(std::string call_name, int64_t step) {
+    history.push_back({{std::move(call_name), next_number++, step}, Clock::now()});
+    if (history.size() > kHistory) history.pop_front();
+    return history.back();
+  }
+  Record* find(int64_t number) {
+    const int64_t place = history.empty() ? -1 : number - history.front().number;
+    return place >= 0 && place < static_cast<int64_t>(history.size()) ? &history[place] : nullptr;
+  }
 };
 
 MpiEngine::MpiEngine(mpi::Layout layout, EngineOptions options)
@@ -101,21 +110,35 @@ std::shared_ptr<MpiEngine::Queue> MpiEngine::add_group(CommGroup group) {
 
 std::shared_ptr<Operation> MpiEngine::start(Queue& queue, Collective call) {
   auto operation = std::make_shared<Operation>();
-  operation->name = text_of(name_of(call.kind), " '", call.label, "'");
+  const std::string name = text_of(name_of(call.kind), " '", call.label, "'");
   operation->call = std::move(call);
-  operation->step = step_;
   operation->stages = stages_of(operation->call, queue.group, options_.round_bytes);
   {
     const std::lock_guard lock(mutex_);
-    require(!stop_, operation->name, " of ", queue.group.name, ": called after the World ended");
+    require(!stop_, name, " of ", queue.group.name, ": called after the World ended");
     if (queue.broken) std::rethrow_exception(queue.broken);
-    operation->number = queue.next_number++;
+    static_cast<CallRecord&>(*operation) = queue.append(name, step_);
+    queue.reached = operation->number;
     queue.operations.push_back(operation);
-    queue.history.push_back({operation->name, operation->number, operation->step, Clock::now()});
-    if (queue.history.size() > kHistory) queue.history.pop_front();
   }
   wake_.notify_one();
   return operation;
+}
+
+CallRecord MpiEngine::note_issued(Queue& queue, std::string name) {
+  const std::lock_guard lock(mutex_);
+  return queue.append(std::move(name), step_);
+}
+
+void MpiEngine::note_reached(Queue& queue, int64_t number) {
+  const std::lock_guard lock(mutex_);
+  queue.reached = std::max(queue.reached, number);
+}
+
+void MpiEngine::note_finished(Queue& queue, int64_t number) {
+  const std::lock_guard lock(mutex_);
+  queue.reached = std::max(queue.reached, number);
+  if (auto* record = queue.find(number)) record->finished = true;
 }
 
 bool MpiEngine::ready(const Operation& operation) {
@@ -150,7 +173,7 @@ void MpiEngine::wait_until_idle() {
   throw Error(explain(queue, *stuck, timer.waited_s()), Exit::peer_lost);
 }
 
-std::string MpiEngine::explain(const Queue& queue, const Operation& stuck, double waited_s) {
+std::string MpiEngine::explain(const Queue& queue, const CallRecord& stuck, double waited_s) {
   const auto& members = queue.group.members;
   const auto known = ask_members(queue.group, stuck.number);
   std::ostringstream out;
@@ -192,17 +215,21 @@ RankProgress MpiEngine::progress_of(int context, int64_t number) {
   RankProgress progress;
   const Queue::Record* last = nullptr;
   std::string last_group;
+  bool held_up = false;
   for (const auto& queue : queues_) {
     if (queue->history.empty()) continue;
     const auto& record = queue->history.back();
     if (!last || record.started > last->started) last = &record, last_group = queue->group.name;
     if (queue->group.context != context) continue;
-    progress.issued = record.number;
-    for (const auto& past : queue->history)
-      if (past.number == number) progress.call = past.name;
+    progress.issued = queue->reached;
+    if (const auto* asked = queue->find(number)) {
+      progress.call = asked->name;
+      held_up = number > queue->reached;
+    }
   }
   std::ostringstream out;
   out.precision(3);
+  if (held_up) out << "it issued the call, but its GPU is held up by earlier work; ";
   out << "at step " << step_;
   if (last)
     out << ", last call " << last->name << " of " << last_group << " "
@@ -285,8 +312,7 @@ bool MpiEngine::advance_all() {
 
 void MpiEngine::retire(Queue& queue, Operation& operation) {
   const std::lock_guard lock(mutex_);
-  for (auto& record : queue.history)
-    if (record.number == operation.number) record.finished = true;
+  if (auto* record = queue.find(operation.number)) record->finished = true;
   if (operation.error) {
     queue.broken = operation.error;
     for (auto& waiting : queue.operations) {
