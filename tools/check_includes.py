@@ -25,8 +25,8 @@ WRAPPED = [
     (r"lib(av|sw)\w+/", {"src/media", "tests/media"}),
     (r"(hdf5|H5\w+)\.h", {"src/ckpt", "src/data", "tests/ckpt", "tests/data"}),
     (r"mpi\.h", {"src/parallel", "tests/mpi_main.cpp"}),
-    (r"nccl\w*\.h", {"src/parallel"}),
-    (r"(cudnn|cublas|cuda|cub/|c10/cuda|ATen/cuda)", {"src/ops/cuda", "src/parallel"}),
+    (r"nccl\w*\.h", {"src/parallel/cuda"}),
+    (r"(cudnn|cublas|cuda|cub/|c10/cuda|ATen/cuda)", {"src/ops/cuda", "src/parallel/cuda", "tests/parallel/cuda"}),
     (r"boost/(?!crc)", {"src/cli"}),
 ]
 BANNED = [

@@ -10,7 +10,7 @@
 // Reductions are exactly defined: each element is x0 + x1 + ... in rank order, bfloat16 in float32 with one
 // rounding at the end, mean divides the sum by size(). The bits depend neither on the element's place nor on
 // the tensor's size, so bucket sizes do not change results. mean wants a floating dtype, uint8 only max and
-// min; a NaN wins in max and min. (This holds for the MPI backend; NCCL's order is its own.)
+// min; a NaN wins in max and min. (This holds for the MPI backend; comm_nccl.h says what NCCL does.)
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -41,7 +41,7 @@ class [[nodiscard]] Work {
 
   // Returns when the results may be used by what this thread does next (for a GPU backend: on its current
   // stream). Throws Error with Exit::peer_lost after the world's time-out, naming the collective, its label,
-  // the step and the ranks that did not arrive.
+  // the step and the ranks that did not arrive; the GPU backend ends the run with that message.
   void wait();
   bool ready() const { return !pending_ || pending_->ready(); }
 

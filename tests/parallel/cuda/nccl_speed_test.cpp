@@ -1,0 +1,141 @@
+// Times the collectives that FSDP and Ulysses use at their sizes and checks their results. The figures are
+// for docs/performance.md; they decide nothing here.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAStream.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "parallel/cuda/nccl_fixture.h"
+
+namespace orrery {
+namespace {
+
+// Median time on the current stream.
+double median_ms(const std::function<void()>& work) {
+  constexpr int kWarmUps = 5, kRuns = 21;
+  for (int i = 0; i < kWarmUps; ++i) work();
+  std::vector<double> times;
+  for (int i = 0; i < kRuns; ++i) {
+    c10::cuda::CUDAEvent begin(cudaEventDefault), end(cudaEventDefault);
+    begin.record();
+    work();
+    end.record();
+    end.synchronize();
+    times.push_back(begin.elapsed_time(end));
+  }
+  std::sort(times.begin(), times.end());
+  return times[kRuns / 2];
+}
+
+}  // namespace
+
+class NcclSpeed : public NcclTest {
+ protected:
+  // bytes: of the whole tensor of a rank; share: the part of it that crosses each link.
+  static void print(const char* what, int64_t bytes, double share, double ms) {
+    if (rank() == 0)
+      std::printf("speed: %-34s %4lld MB  %7.3f ms  %6.1f GB/s bus\n", what,
+                  static_cast<long long>(bytes / 1000000), ms, static_cast<double>(bytes) * share / ms / 1e6);
+  }
+  static double others() { return static_cast<double>(size() - 1) / size(); }
+  // Random bits cost power that zeros do not.
+  static at::Tensor random(int64_t count, at::ScalarType dtype) {
+    return at::randn({count / size() * size()}, on_device(dtype));
+  }
+};
+
+TEST_F(NcclSpeed, of_gathering_scattering_and_exchanging) {
+  at::Tensor whole = random(65'000'000, at::kBFloat16), part = random(65'000'000 / size(), at::kBFloat16);
+  print("all_gather bfloat16", whole.nbytes(), others(),
+        median_ms([&] { nccl().all_gather(whole, part, "weights").wait(); }));
+  EXPECT_TRUE(whole.slice(0, rank() * part.numel(), (rank() + 1) * part.numel()).equal(part));
+
+  at::Tensor ones = at::full({65'000'000 / size() * size()}, 1.0, on_device(at::kFloat)),
+             reduced = at::zeros({ones.numel() / size()}, on_device(at::kFloat));
+  at::Tensor gradients = random(65'000'000, at::kFloat);
+  print("reduce_scatter float32", gradients.nbytes(), others(),
+        median_ms([&] { nccl().reduce_scatter(reduced, gradients, ReduceOp::mean, "gradients").wait(); }));
+  nccl().reduce_scatter(reduced, ones, ReduceOp::sum, "ones").wait();
+  EXPECT_EQ(reduced.min().item<float>(), size());
+  EXPECT_EQ(reduced.max().item<float>(), size());
+
+  print("all_reduce float32", gradients.nbytes(), 2 * others(),
+        median_ms([&] { nccl().all_reduce(gradients, ReduceOp::mean, "gradients").wait(); }));
+
+  const at::Tensor heads = random(86'500'000, at::kBFloat16);
+  at::Tensor tokens = at::zeros_like(heads), back = at::zeros_like(heads);
+  print("all_to_all bfloat16", heads.nbytes(), others(),
+        median_ms([&] { nccl().all_to_all(tokens, heads, "heads").wait(); }));
+  nccl().all_to_all(back, tokens, "and back").wait();
+  EXPECT_TRUE(back.equal(heads));
+}
+
+TEST_F(NcclSpeed, of_products_with_a_gather_beside_them) {
+  const at::Tensor a = random(8192 * 8192, at::kBFloat16).view({8192, 8192});
+  at::Tensor whole = random(65'000'000, at::kBFloat16), part = random(65'000'000 / size(), at::kBFloat16);
+  const auto products = [&] {
+    for (int i = 0; i < 6; ++i) at::matmul(a, a);
+  };
+  const auto gathers = [&](const std::function<void()>& meanwhile) {
+    std::vector<Work> works;
+    for (int i = 0; i < 6; ++i) works.push_back(nccl().all_gather(whole, part, "weights"));
+    meanwhile();
+    works.clear();
+  };
+  const double alone = median_ms(products), gathering = median_ms([&] { gathers([] {}); }),
+               both = median_ms([&] { gathers(products); });
+  if (rank() == 0)
+    std::printf("speed: 6 products %.2f ms, 6 all_gathers of %lld MB %.2f ms, side by side %.2f ms\n", alone,
+                static_cast<long long>(whole.nbytes() / 1000000), gathering, both);
+  EXPECT_LT(both, alone + gathering);
+}
+
+TEST_F(NcclSpeed, of_setting_up) {
+  const auto free_bytes = [] {
+    size_t free = 0, all = 0;
+    EXPECT_EQ(cudaMemGetInfo(&free, &all), cudaSuccess);
+    return static_cast<double>(free);
+  };
+  at::Tensor x = at::zeros({1 << 20}, on_device(at::kFloat));
+  const double before = free_bytes();
+  const auto begin = std::chrono::steady_clock::now();
+  const auto other = nccl().split(0, rank(), "other");
+  const double made = free_bytes();
+  const auto end = std::chrono::steady_clock::now();
+  other->all_reduce(x, ReduceOp::sum, "first").wait();
+  c10::cuda::device_synchronize();
+  if (rank() == 0)
+    std::printf("speed: a communicator: %.0f ms, %.1f MB of the GPU, %.1f MB after an all_reduce\n",
+                std::chrono::duration<double, std::milli>(end - begin).count(), (before - made) / 1e6,
+                (before - free_bytes()) / 1e6);
+}
+
+TEST_F(NcclSpeed, of_the_host) {
+  constexpr int kCalls = 500;
+  at::Tensor whole = at::zeros({1024 * size()}, on_device(at::kFloat)),
+             part = at::zeros({1024}, on_device(at::kFloat));
+  const auto call = [&] { nccl().all_gather(whole, part, "small").wait(); };
+  for (int i = 0; i < 10; ++i) call();
+  c10::cuda::device_synchronize();
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kCalls; ++i) call();
+  const auto issued = std::chrono::steady_clock::now();
+  c10::cuda::device_synchronize();
+  const auto finished = std::chrono::steady_clock::now();
+  const auto each_us = [&](auto end) {
+    return std::chrono::duration<double, std::micro>(end - begin).count() / kCalls;
+  };
+  if (rank() == 0)
+    std::printf("speed: small all_gather: %.1f us of the host, %.1f us in all\n", each_us(issued),
+                each_us(finished));
+}
+
+}  // namespace orrery
