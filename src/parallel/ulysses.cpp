@@ -7,6 +7,7 @@
 #include "autograd/scope.h"
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "parallel/context_split.h"
 
 namespace orrery {
@@ -29,29 +30,36 @@ Counts element_counts(const Shape& shape, const Partition& partition) {
   return counts;
 }
 
+at::Tensor staged(const at::Tensor& x, const Partition& split) {
+  const MemoryTag tag(MemoryUse::communication);
+  return pack_pieces(x, split.dim, split.lengths);
+}
+
 // An all-to-all of several tensors, each whole along `split` and local along `join`: it comes back local
 // along split and whole along join. While one travels, the next is packed or the one before unpacked.
 Tensors exchange(Comm& comm, const Tensors& in, const Partition& split, const Partition& join,
                  const std::vector<std::string>& labels) {
   struct Journey {
     Shape shape;  // of the result
-    at::Tensor received;
+    at::Tensor sent, received;
     Work work;
   };
   std::vector<Journey> journeys;
   for (size_t i = 0; i < in.size(); ++i) {
-    Shape sent = in[i].sizes().vec(), shape = sent;
+    const Shape whole = in[i].sizes().vec();
+    Shape shape = whole;
     shape[split.dim] = split.lengths[comm.rank()];
     shape[join.dim] = join.total();
+    const at::Tensor sent = staged(in[i], split);
     const at::Tensor received = at::empty({c10::multiply_integers(shape)}, in[i].options());
-    journeys.push_back(
-        {shape, received,
-         comm.all_to_all(received, pack_pieces(in[i], split.dim, split.lengths), element_counts(shape, join),
-                         element_counts(sent, split), labels[i])});
+    Work work =
+        comm.all_to_all(received, sent, element_counts(shape, join), element_counts(whole, split), labels[i]);
+    journeys.push_back({shape, sent, received, std::move(work)});
   }
   Tensors out;
   for (Journey& journey : journeys) {
     journey.work.wait();
+    journey.sent.reset();
     out.push_back(unpack_pieces(journey.received, journey.shape, join.dim, join.lengths));
     journey.received.reset();
   }

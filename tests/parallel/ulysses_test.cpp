@@ -6,7 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "parallel/context_split.h"
 
 namespace orrery {
@@ -17,7 +19,8 @@ using testing::HasSubstr;
 // A rank of a group that is not there: notes what is started and waited for, and delivers nothing.
 class LoggingComm final : public Comm {
  public:
-  explicit LoggingComm(int size) : Comm(0, size, "context") {}
+  explicit LoggingComm(int size, c10::DeviceType device = at::kCPU)
+      : Comm(0, size, "context"), device_(device) {}
   std::unique_ptr<Comm> split(int64_t, int64_t, std::string) override { return nullptr; }
   std::vector<std::string> log;
 
@@ -34,7 +37,10 @@ class LoggingComm final : public Comm {
     log.push_back("start " + call.label);
     return Work(std::make_unique<Noted>(log, call.label));
   }
-  c10::DeviceType device() const override { return c10::DeviceType::CPU; }
+  c10::DeviceType device() const override { return device_; }
+
+ private:
+  c10::DeviceType device_;
 };
 
 Variable zeros(at::IntArrayRef shape) {
@@ -101,6 +107,33 @@ TEST(Ulysses, a_local_attention_that_changes_the_shape_is_refused) {
   const Variable q = zeros({1, 3, 2, 6});
   EXPECT_THAT(message_of([&] { ulysses(group_of(comm), flat)(q, q, q); }),
               HasSubstr("local attention made [1, 6] of q [1, 6, 1, 6]"));
+}
+
+TEST(Ulysses, a_dry_run_on_meta_tensors_sends_the_same_and_takes_the_memory_of_a_run) {
+  struct Bytes {
+    std::vector<int64_t> forward, peak;
+  };
+  const auto run = [](c10::DeviceType device, int64_t batch, LoggingComm& comm) {
+    MemoryMeter meter(device);
+    const auto options = at::device(device).dtype(at::kFloat);
+    Variables in;
+    for (int i = 0; i < 3; ++i) in.emplace_back(at::zeros({batch, 64, 5, 16}, options), true);
+    Recording recording;
+    const Variable out = ulysses(group_of(comm), ops::attention)(in[0], in[1], in[2]);
+    EXPECT_EQ(out.shape(), in[0].shape());
+    const MemoryUsage forward = meter.live();
+    recording.backward({{out, at::zeros(out.shape(), options)}});
+    for (const Variable& v : in) EXPECT_EQ(at::IntArrayRef(v.shape()), v.grad().sizes());
+    return Bytes{{forward.bytes.begin(), forward.bytes.end()}, {meter.peak().total()}};
+  };
+  for (const int64_t batch : {1, 3}) {
+    LoggingComm on_cpu(2), on_meta(2, at::kMeta);
+    const Bytes cpu = run(at::kCPU, batch, on_cpu), meta = run(at::kMeta, batch, on_meta);
+    EXPECT_EQ(on_cpu.log.size(), 16u);
+    EXPECT_EQ(on_meta.log, on_cpu.log);
+    EXPECT_EQ(meta.forward, cpu.forward) << batch;
+    EXPECT_EQ(meta.peak, cpu.peak) << batch;
+  }
 }
 
 TEST(Ulysses, heads_are_dealt_out_as_evenly_as_they_go) {
