@@ -29,7 +29,7 @@ struct KeptSet {
 // more again and takes no longer. First full recompute or what beats it, last no recompute. Exact over the
 // kExactLabels labels with most bytes and seconds; the others are added to each set in order of seconds saved
 // a byte. Labels that make nothing but views are not kept for themselves.
-constexpr size_t kExactLabels = 16;
+constexpr size_t kExactLabels = 18;
 std::vector<KeptSet> best_sets(const UnitTrace& unit);
 
 // Two sets over a row of equal units: the last ones keep more, since theirs are held for the shortest time.

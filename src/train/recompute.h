@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "autograd/recompute_search.h"
 #include "base/config.h"
 #include "model/dit.h"
+#include "parallel/comm.h"
 
 namespace orrery {
 
@@ -34,5 +36,34 @@ std::vector<std::string> kept_labels(MemoryPolicy policy);
 
 // Makes each block and the final layer a recompute unit that keeps these labels; none: no unit.
 void attach_recompute(DiT& net, MemoryPolicy policy);
+
+// memory.policy=auto. A block is measured, or planned, as data (trace_block); best_sets and choose_recompute
+// find the least recompute within the memory that is left for activations; the choice is attached.
+
+// What a rank's blocks see of one micro-batch: the largest, where films and images alternate.
+struct BlockShape {
+  int64_t batch = 1;
+  int64_t frames = 1, rows = 1, columns = 1;  // of the patch grid; this rank's own frames
+  int64_t times = 1;                          // timesteps of a clip: 1, or frames
+  int64_t text_tokens = 1;
+};
+
+// The first block on made-up inputs of this shape, on the network's device. timed_runs 0: no times, and meta
+// tensors do. Collective where the block's ops or hooks are; sharded weights may stay gathered until the next
+// Fsdp::release().
+UnitTrace trace_block(DiT& net, const BlockShape& shape, int64_t timed_runs);
+
+// Blocks keep what the choice says. The final layer is no unit: its backward is the first, so that its
+// activations never meet those of a block at work.
+void attach_recompute(DiT& net, const RecomputeChoice& choice);
+
+// One line for the log: which blocks keep which labels, bytes, and the part of the forward that runs again.
+std::string describe(const RecomputeChoice& choice, const UnitTrace& block);
+
+// All of it, with measured times. budget_bytes: for what blocks keep for backward and make again there, on
+// this rank. comm: all ranks, on host memory. Collective: all ranks take the slowest rank's times and the
+// smallest budget, so they choose alike; other labels on different ranks would wait in different collectives.
+// Returns the line for the log. Throws Error with Exit::out_of_memory on all ranks if nothing fits.
+std::string attach_auto_recompute(DiT& net, Comm& comm, const BlockShape& shape, int64_t budget_bytes);
 
 }  // namespace orrery

@@ -11,6 +11,7 @@
 #include "model/presets.h"
 #include "ops/loss.h"
 #include "ops/reduce.h"
+#include "parallel/comm.h"
 
 namespace orrery {
 namespace {
@@ -198,6 +199,112 @@ TEST(RecomputePolicy, no_numbered_mode_keeps_a_matmul_of_the_final_layer) {
 TEST(RecomputePolicy, auto_is_no_fixed_set) {
   const auto net = network(at::kFloat);
   EXPECT_THROW(attach_recompute(*net, MemoryPolicy::automatic), Error);
+}
+
+// The nano network's block for random_input().
+const BlockShape kVideo = {.batch = 2, .frames = 3, .rows = 2, .columns = 3, .times = 3, .text_tokens = 5};
+
+// Times that depend on nothing but the op: as many seconds as operations and bytes.
+UnitTrace reckoned_block(DiT& net) {
+  UnitTrace block = trace_block(net, kVideo, 0);
+  for (TracedOp& op : block.ops) op.seconds = 1e-9 * (op.flops / 10 + op.moved_bytes) + 1e-7;
+  return block;
+}
+
+// Held by a recompute unit, which may have to make its modulations again, and by nobody else.
+int64_t lora_bytes(const DiT& net) {
+  const int64_t item = net.dtype() == at::kDouble ? 8 : 4;
+  return kVideo.batch * kVideo.times * 3 * net.config.model_channels * item;
+}
+
+// What is held outside of the blocks is the same under every policy, so differences are theirs.
+void expect_as_predicted(const UnitTrace& block, DiT& net, const RecomputeCost& cost, int64_t held_in_full,
+                         const std::string& what) {
+  const Pass pass = train_once(net, random_input(net.config, false));
+  const int64_t more = cost.kept_bytes - cost_under(block, SavePolicy({})).kept_bytes;
+  EXPECT_EQ(pass.again.matching("blocks.0.*").size(), static_cast<size_t>(cost.ops)) << what;
+  EXPECT_EQ(pass.held_bytes - held_in_full, 2 * more) << what;
+}
+
+int64_t held_in_full_recompute(DiT& net) {
+  attach_recompute(net, RecomputeChoice{.less = {}, .more = {}, .num_less = 2});
+  return train_once(net, random_input(net.config, false)).held_bytes;
+}
+
+TEST(RecomputeCost, predicts_bytes_and_ops_of_a_real_backward_under_named_modes) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    const auto net = network(type);
+    const UnitTrace block = reckoned_block(*net);
+    const int64_t held = held_in_full_recompute(*net);
+    for (const MemoryPolicy policy : all_but_none()) {
+      attach_recompute(*net, policy);
+      net->final_layer.save_policy = nullptr;
+      expect_as_predicted(block, *net, cost_under(block, SavePolicy(kept_labels(policy))), held,
+                          std::string(name_of(policy)));
+    }
+    attach_recompute(*net, MemoryPolicy::none);
+    expect_as_predicted(block, *net, cost_without_recompute(block), held - lora_bytes(*net), "none");
+  }
+}
+
+TEST(RecomputeCost, predicts_bytes_and_ops_of_a_real_backward_under_chosen_sets) {
+  const auto net = network(at::kBFloat16);
+  const UnitTrace block = reckoned_block(*net);
+  const std::vector<KeptSet> sets = best_sets(block);
+  const int64_t held = held_in_full_recompute(*net);
+  EXPECT_GT(sets.size(), 20u);
+  for (size_t i = 0; i < sets.size(); i += sets.size() / 20) {
+    attach_recompute(*net, RecomputeChoice{.less = sets[i], .more = {}, .num_less = 2});
+    expect_as_predicted(block, *net, sets[i].cost, held - (sets[i].is_unit ? 0 : lora_bytes(*net)),
+                        testing::PrintToString(sets[i].labels));
+  }
+}
+
+TEST(RecomputeCost, nothing_held_is_missed) {
+  const auto net = network(at::kBFloat16);
+  const UnitTrace block = reckoned_block(*net);
+  attach_recompute(*net, MemoryPolicy::mm_only);
+  Recording recording;
+  const Variable v = (*net)(random_input(net->config, false));
+  int64_t blocks = 0;
+  for (const auto& [label, bytes] : recording.tape().held_by_label())
+    if (label.starts_with("blocks.*.")) blocks += bytes;
+  EXPECT_EQ(blocks, 2 * cost_under(block, SavePolicy(kept_labels(MemoryPolicy::mm_only))).kept_bytes);
+}
+
+TEST(RecomputeCost, a_block_without_memory_has_the_same_ops) {
+  DiT abstract(dit_preset("nano"));
+  abstract.materialize(at::kMeta, at::kFloat);
+  const UnitTrace got = trace_block(abstract, kVideo, 0), want = trace_block(*network(at::kFloat), kVideo, 0);
+  ASSERT_EQ(got.ops.size(), want.ops.size());
+  for (size_t i = 0; i < got.ops.size(); ++i) EXPECT_EQ(got.ops[i].label, want.ops[i].label);
+  EXPECT_EQ(got.storage_bytes, want.storage_bytes);
+}
+
+TEST(AutoRecompute, keeps_the_bits_fits_the_budget_and_says_what_it_does) {
+  const auto net = network(at::kFloat);
+  const auto comm = single_rank_comm("alone");
+  const DiTInput in = random_input(net->config, false);
+  const Pass all = train_once(*net, in);
+  const UnitTrace block = reckoned_block(*net);
+  const int64_t most = 2 * cost_without_recompute(block).kept_bytes;
+  EXPECT_THAT(attach_auto_recompute(*net, *comm, kVideo, most), testing::HasSubstr("blocks 0 to 1 keep all"));
+  EXPECT_EQ(train_once(*net, in).held_bytes, all.held_bytes);
+  for (const double part : {0.6, 0.75, 0.9}) {
+    const auto budget = static_cast<int64_t>(part * static_cast<double>(most));
+    const std::string line = attach_auto_recompute(*net, *comm, kVideo, budget);
+    EXPECT_THAT(line, testing::HasSubstr("runs again"));
+    const Pass pass = train_once(*net, in);
+    EXPECT_LE(pass.held_bytes - all.held_bytes + most - lora_bytes(*net), budget) << line;
+    EXPECT_TRUE(at::equal(pass.loss, all.loss));
+    for (size_t i = 0; i < all.grads.size(); ++i) EXPECT_TRUE(at::equal(pass.grads[i], all.grads[i]));
+  }
+  try {
+    attach_auto_recompute(*net, *comm, kVideo, 1000);
+    ADD_FAILURE() << "fitted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::out_of_memory);
+  }
 }
 
 }  // namespace
