@@ -73,15 +73,18 @@ function(orrery_program name folder)
   orrery_runtime(${name})
 endfunction()
 
-# Files named *_slow_test.cpp, *_mpi_test.cpp and *_gpu_test.cpp go to programs of their own, with the labels slow, multi
-# and gpu; the rest is labelled fast. The mpi ones run under mpirun with 2 and 4 ranks (tests/mpi_main.cpp starts MPI); the
-# gpu ones exist in CUDA builds.
+# Files named *_slow_test.cpp, *_mpi_test.cpp, *_mpi_slow_test.cpp and *_gpu_test.cpp go to programs of their own, with the
+# labels slow, multi, slow and gpu; the rest is labelled fast. The mpi ones run under mpirun with 2 and 4 ranks, if slow
+# with 8 too (tests/mpi_main.cpp starts MPI); the gpu ones exist in CUDA builds.
 function(orrery_test folder)
   cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
   orrery_names(link ${arg_LINK})
   file(GLOB all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${folder}/*_test.cpp)
-  foreach(kind fast slow mpi gpu)
+  foreach(kind fast slow mpi mpi_slow gpu)
     set(chosen ${all})
+    if(kind STREQUAL slow)
+      list(FILTER chosen EXCLUDE REGEX "_mpi_slow_test\\.cpp$")
+    endif()
     if(kind STREQUAL fast)
       list(FILTER chosen EXCLUDE REGEX "_(slow|mpi|gpu)_test\\.cpp$")
     else()
@@ -97,12 +100,18 @@ function(orrery_test folder)
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_compile_definitions(${target} PRIVATE ORRERY_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     target_link_libraries(${target} PRIVATE ${link} GTest::gtest GTest::gmock)
-    if(kind STREQUAL mpi)
+    if(kind MATCHES mpi)
       target_link_libraries(${target} PRIVATE orrery_test_mpi_main mpi)
-      foreach(ranks 2 4)
-        add_test(NAME ${folder}_mpi_${ranks}
+      set(label multi)
+      set(sizes 2 4)
+      if(kind STREQUAL mpi_slow)
+        set(label slow)
+        set(sizes 2 4 8)
+      endif()
+      foreach(ranks ${sizes})
+        add_test(NAME ${folder}_${kind}_${ranks}
           COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe -n ${ranks} $<TARGET_FILE:${target}>)
-        orrery_test_settings(${folder}_mpi_${ranks} multi)
+        orrery_test_settings(${folder}_${kind}_${ranks} ${label})
       endforeach()
     else()
       target_link_libraries(${target} PRIVATE orrery_test_main)
@@ -115,7 +124,7 @@ endfunction()
 # Fast tests run side by side, one thread each; the others have the machine to themselves.
 function(orrery_test_settings name label)
   set(environment HWLOC_HIDE_ERRORS=2)  # MPI's remarks on containers without /sys
-  if(label MATCHES "fast|multi")
+  if(label MATCHES "fast|multi" OR name MATCHES "_mpi_")
     list(APPEND environment OMP_NUM_THREADS=1)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 1200 ENVIRONMENT "${environment}")

@@ -69,8 +69,8 @@ const std::vector<Rule>& requirements() {
       {"parallel.replicate",
        [](const Config& c) { return c.parallel.replicate != 0 || c.parallel.shard != 0; },
        "a number, because parallel.shard is 0 too: one of them is what the other leaves"},
-      {"parallel.context", [](const Config& c) { return c.parallel.context == 1; },
-       "1: every rank holds whole clips"},
+      {"parallel.context", [](const Config& c) { return latent_frames(c) % c.parallel.context == 0; },
+       "a divisor of the latent frames of a clip: 1 + (data.frames - 1) / 4"},
   };
   return kRules;
 }

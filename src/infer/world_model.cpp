@@ -82,18 +82,20 @@ std::unique_ptr<TextEncoder> make_text_encoder(const Config& config) {
   return std::make_unique<HashText>(text_tokens(config), dit_config(config).text_channels());
 }
 
+DiTInput dit_input(const flow::DenoiserInput& in) {
+  DiTInput input;
+  input.x = in.x;
+  input.timesteps = in.timesteps;
+  input.crossattn_emb = Variable(in.text);
+  input.condition_mask = in.condition_mask;
+  input.padding_mask = in.padding_mask;
+  input.fps = in.fps;
+  input.is_image = in.kind == flow::BatchKind::image;
+  return input;
+}
+
 flow::Denoiser denoiser_of(const DiT& net) {
-  return [&net](const flow::DenoiserInput& in) {
-    DiTInput input;
-    input.x = in.x;
-    input.timesteps = in.timesteps;
-    input.crossattn_emb = Variable(in.text);
-    input.condition_mask = in.condition_mask;
-    input.padding_mask = in.padding_mask;
-    input.fps = in.fps;
-    input.is_image = in.kind == flow::BatchKind::image;
-    return net(input);
-  };
+  return [&net](const flow::DenoiserInput& in) { return net(dit_input(in)); };
 }
 
 std::vector<ShardView> buffers_of(const DiT& net) {

@@ -22,6 +22,7 @@ std::unique_ptr<TextEncoder> make_text_encoder(const Config& config);
 // Length of the prompts' embedding: text.tokens, or the preset's.
 int64_t text_tokens(const Config& config);
 
+DiTInput dit_input(const flow::DenoiserInput& in);
 // The network as the flow knows it: a function from noisy latents to velocities.
 flow::Denoiser denoiser_of(const DiT& net);
 

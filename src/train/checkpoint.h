@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "infer/world_model.h"
 #include "train/step.h"
 
 namespace orrery {

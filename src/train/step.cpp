@@ -5,7 +5,9 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "infer/world_model.h"
 #include "ops/elementwise.h"
+#include "parallel/data_parallel.h"
 
 namespace orrery {
 namespace {
@@ -31,19 +33,19 @@ flow::FlowBatch rows(const flow::FlowBatch& b, int64_t begin, int64_t end) {
 
 }  // namespace
 
-TrainStep::TrainStep(const Config& config, DiT& net, Fsdp& fsdp, const Mesh& mesh,
+TrainStep::TrainStep(const Config& config, DiT& net, ParallelDiT& model, const Mesh& mesh,
                      const VideoTokenizer& tokenizer, const TextEncoder& text)
     : config_(config),
       net_(net),
-      fsdp_(fsdp),
+      fsdp_(*model.fsdp),
       mesh_(mesh),
       tokenizer_(tokenizer),
       text_(text),
-      denoiser_(denoiser_of(net)),
+      denoiser_(model.denoiser),
       time_(flow::time_config(config.flow)),
       denoise_(flow::denoise_config(config.flow, net.dtype())),
       lr_(lr_config(config.optim, config.train.steps)),
-      weights_(shards_of(fsdp)),
+      weights_(shards_of(fsdp_)),
       optimizer_(adamw_config(config.optim), weights_),
       clip_(clip_config(config.optim), [this](double mine, GradClip::Combine how) {
         return over_ranks(mine, how == GradClip::Combine::sum ? ReduceOp::sum : ReduceOp::max,
@@ -70,7 +72,22 @@ flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
   out.text = flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
                              config_.flow.text_dropout)
                  .to(device, net_.dtype());
+  // Ranks of a context group must see one and the same clip, to the bit.
+  if (batch.kind == flow::BatchKind::video)
+    broadcast_tensors(mesh_.context(), {out.x0, out.text}, 0, "latents and text");
   return out;
+}
+
+// Ranks of a context group share a video's frames, but images are whole: they share out the batch.
+StepBatch TrainStep::share_of(const StepBatch& batch) const {
+  const auto size = static_cast<int64_t>(batch.samples.size()), ranks = int64_t{mesh_.context().size()};
+  if (batch.kind == flow::BatchKind::video || ranks == 1 || size % ranks != 0) return batch;
+  const int64_t mine = size / ranks, begin = mine * mesh_.context().rank();
+  const auto part = [&](const auto& v) {
+    return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + begin + mine);
+  };
+  const auto cut = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, mine) : x; };
+  return {cut(batch.video), part(batch.captions), cut(batch.padding_mask), part(batch.samples), batch.kind};
 }
 
 at::Tensor TrainStep::forward_backward(const flow::FlowBatch& batch) {
@@ -105,7 +122,7 @@ std::vector<NamedTensor> TrainStep::mean_gradients() {
 
 StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
   StepResult result;
-  at::Tensor loss = forward_backward(draw(batch, step));
+  at::Tensor loss = forward_backward(draw(share_of(batch), step));
   mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
   result.loss = loss.item<double>();
   const std::vector<NamedTensor> grads = mean_gradients();

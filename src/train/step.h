@@ -4,13 +4,13 @@
 #include "base/config.h"
 #include "flow/condition.h"
 #include "flow/objective.h"
-#include "infer/world_model.h"
+#include "model/text_encoder.h"
+#include "model/tokenizer.h"
 #include "optim/adamw.h"
 #include "optim/ema.h"
 #include "optim/grad_clip.h"
 #include "optim/lr_schedule.h"
-#include "parallel/fsdp.h"
-#include "parallel/mesh.h"
+#include "train/parallelize.h"
 
 namespace orrery {
 
@@ -32,9 +32,9 @@ struct StepResult {
 
 class TrainStep {
  public:
-  // fsdp: of net (shard_dit). All must outlive it.
-  TrainStep(const Config& config, DiT& net, Fsdp& fsdp, const Mesh& mesh, const VideoTokenizer& tokenizer,
-            const TextEncoder& text);
+  // model: of net, on this mesh (parallelize_dit). All must outlive it.
+  TrainStep(const Config& config, DiT& net, ParallelDiT& model, const Mesh& mesh,
+            const VideoTokenizer& tokenizer, const TextEncoder& text);
 
   // step counts from 0. Collective: every rank calls it with its share; ranks of one context group with the
   // same one.
@@ -50,6 +50,7 @@ class TrainStep {
  private:
   flow::FlowBatch draw(const StepBatch& batch, int64_t step) const;
   std::vector<NamedTensor> mean_gradients();
+  StepBatch share_of(const StepBatch& batch) const;
   double over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const;
 
   const Config& config_;

@@ -74,14 +74,14 @@ std::unique_ptr<DiT> make_network(const Config& c) {
   return net;
 }
 
-std::unique_ptr<Fsdp> make_shards(const Config& c, DiT& net, const Mesh& mesh, at::Device device) {
-  auto fsdp = shard_dit(net, mesh, c, device);
+ParallelDiT make_parallel(const Config& c, DiT& net, const Mesh& mesh, at::Device device) {
+  ParallelDiT model = parallelize_dit(net, mesh, c, device);
   if (c.ckpt.load.empty()) {
-    fsdp->initialize(static_cast<uint64_t>(c.train.seed));
+    model.fsdp->initialize(static_cast<uint64_t>(c.train.seed));
   } else {
-    load_weights(c.ckpt.load, net, fsdp->weights(), Weights::model);
+    load_weights(c.ckpt.load, net, model.fsdp->weights(), Weights::model);
   }
-  return fsdp;
+  return model;
 }
 
 StepBatch step_batch(Batch&& batch) {
@@ -109,9 +109,9 @@ class Training {
         device_comm_(device_comm(config)),
         mesh_(make_mesh(config.parallel, world, device_comm_ ? *device_comm_ : world.comm())),
         net_(make_network(config)),
-        fsdp_(make_shards(config, *net_, mesh_, device_of(config.numerics, world.local_rank()))),
-        step_(config, *net_, *fsdp_, mesh_, *tokenizer_, *text_),
-        generator_(config, *net_, denoiser_of(*net_), *tokenizer_, *text_),
+        model_(make_parallel(config, *net_, mesh_, device_of(config.numerics, world.local_rank()))),
+        step_(config, *net_, model_, mesh_, *tokenizer_, *text_),
+        generator_(config, *net_, model_.denoiser, *tokenizer_, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
   void run(const std::function<void()>& on_ready) {
@@ -163,14 +163,14 @@ class Training {
     if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
   }
 
-  RunState state() { return {*net_, *fsdp_, step_, *tokenizer_}; }
+  RunState state() { return {*net_, *model_.fsdp, step_, *tokenizer_}; }
 
   Evaluation evaluate_averages(int64_t clips, const fs::path& out_dir) {
     std::optional<AveragedWeights::Swap> averages;
     if (config_.sample.weights == Weights::ema && step_.averaged()) averages.emplace(*step_.averaged());
     const EvaluationShare share = {mesh_.data().rank(), mesh_.data().size(), mesh_.context().rank() == 0};
     Evaluation result = evaluate(config_, generator_, *films_, {clips, out_dir, share}, world_.comm());
-    fsdp_->release();  // weights that were gathered for the averages
+    model_.fsdp->release();  // weights that were gathered for the averages
     return result;
   }
 
@@ -194,7 +194,7 @@ class Training {
   std::unique_ptr<Comm> device_comm_;
   Mesh mesh_;
   std::unique_ptr<DiT> net_;
-  std::unique_ptr<Fsdp> fsdp_;
+  ParallelDiT model_;
   TrainStep step_;
   Generator generator_;
   FileReport files_;

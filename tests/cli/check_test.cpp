@@ -55,7 +55,7 @@ TEST(CheckConfig, combinations_that_cannot_work_are_refused) {
                  "sample.weights");
   expect_refused({{"parallel.shard", "0"}}, "parallel.replicate: got \"0\"");
   EXPECT_NO_THROW(check_config(with({{"parallel.replicate", "1"}, {"parallel.shard", "0"}})));
-  expect_refused({{"parallel.context", "2"}}, "parallel.context: got \"2\"");
+  expect_refused({{"parallel.context", "5"}}, "parallel.context: got \"5\"");
   EXPECT_NO_THROW(check_config(with({{"flow.shift", "0"}, {"sample.shift", "0"}})));  // by resolution
   Config none = with({});
   none.flow.condition_frames = {};

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "data/demo_render.h"
 #include "data/demo_scene.h"
+#include "infer/world_model.h"
 #include "train/parallelize.h"
 #include "train/step.h"
 
@@ -62,11 +63,12 @@ inline LinearTokenizer scene_tokenizer(int64_t channels) {
 // A sharded network with initial values.
 struct SceneNetwork {
   SceneNetwork(const Config& c, const Mesh& mesh) : net(dit_config(c)) {
-    fsdp = shard_dit(net, mesh, c, device_of(c.numerics, 0));
-    fsdp->initialize(static_cast<uint64_t>(c.train.seed));
+    parallel = parallelize_dit(net, mesh, c, device_of(c.numerics, 0));
+    parallel.fsdp->initialize(static_cast<uint64_t>(c.train.seed));
   }
   DiT net;
-  std::unique_ptr<Fsdp> fsdp;
+  Fsdp& fsdp() const { return *parallel.fsdp; }
+  ParallelDiT parallel;
 };
 
 }  // namespace orrery::test

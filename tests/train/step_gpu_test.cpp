@@ -29,7 +29,7 @@ class CudaTraining : public testing::Test {
 };
 
 void expect_near_weights(const test::Trainee& a, const test::Trainee& b, double tolerance) {
-  const auto &wa = a.model.fsdp->weights(), &wb = b.model.fsdp->weights();
+  const auto &wa = a.model.fsdp().weights(), &wb = b.model.fsdp().weights();
   for (size_t i = 0; i < wa.size(); ++i) {
     const at::Tensor want = wa[i].local.cpu().to(at::kDouble), got = wb[i].local.cpu().to(at::kDouble);
     EXPECT_LE((got - want).norm().item().toDouble(), tolerance * (want.norm().item().toDouble() + 1))

@@ -17,7 +17,7 @@ struct Trainee {
         model(config, mesh),
         tokenizer(scene_tokenizer(config.tokenizer.channels)),
         text(make_text_encoder(config)),
-        step(config, model.net, *model.fsdp, mesh, tokenizer, *text) {}
+        step(config, model.net, model.parallel, mesh, tokenizer, *text) {}
 
   double train(int64_t from, int64_t to) {
     double loss = 0;
@@ -25,7 +25,7 @@ struct Trainee {
     return loss;
   }
   DiT& net() { return model.net; }
-  RunState state() { return {model.net, *model.fsdp, step, tokenizer}; }
+  RunState state() { return {model.net, model.fsdp(), step, tokenizer}; }
 
   const Config config;
   std::unique_ptr<Comm> comm;
@@ -37,7 +37,7 @@ struct Trainee {
 };
 
 inline void expect_same_weights(const Trainee& a, const Trainee& b) {
-  const auto &wa = a.model.fsdp->weights(), &wb = b.model.fsdp->weights();
+  const auto &wa = a.model.fsdp().weights(), &wb = b.model.fsdp().weights();
   ASSERT_EQ(wa.size(), wb.size());
   for (size_t i = 0; i < wa.size(); ++i) EXPECT_TRUE(at::equal(wa[i].local, wb[i].local)) << wa[i].name;
 }
