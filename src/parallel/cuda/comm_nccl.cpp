@@ -101,8 +101,9 @@ std::unique_ptr<Comm> NcclComm::split(int64_t colour, int64_t key, std::string n
 Work NcclComm::start(Collective call) {
   const std::string title = text_of(name_of(call.kind), " '", call.label, "'");
   for (const at::Tensor& tensor : {call.out, call.in})
-    require(!tensor.defined() || tensor.device() == device_, title, " of ", name(), ": tensor is on ",
-            tensor.device(), ", this communicator on ", device_);
+    if (tensor.defined())
+      require(tensor.device() == device_, title, " of ", name(), ": tensor is on ", tensor.device(),
+              ", this communicator on ", device_);
   if (call.kind == Collective::Kind::barrier) call.out = token_;
   const c10::cuda::CUDAGuard guard(device_);
   c10::cuda::CUDAEvent inputs;
