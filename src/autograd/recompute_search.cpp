@@ -34,19 +34,19 @@ class Simulator {
   RecomputeCost cost(const Kept& kept) const {
     RecomputeCost cost;
     needed_ = first_reads_;
-    held_.assign(unit_.storage_bytes.size(), kNot);
+    held_.assign(unit_.storage_bytes.size(), 0);
     for (size_t i = unit_.ops.size(); i-- > 0;) {
       const TracedOp& op = unit_.ops[i];
-      const bool is_kept = kept[label_of_[i]] != 0, runs_again = !is_kept && needed_[i];
-      for (const size_t value : op.outputs) hold(unit_.values[value], is_kept, runs_again);
-      if (!runs_again) continue;
+      const bool is_kept = kept[label_of_[i]] != 0;
+      for (const size_t value : op.outputs)
+        if (is_kept || unit_.values[value].is_result) hold(unit_.values[value]);
+      if (is_kept || !needed_[i]) continue;
       need(op.inputs, needed_);
       cost.seconds += op.seconds;
       ++cost.ops;
     }
     for (size_t s = 0; s < held_.size(); ++s)
-      (held_[s] == kKept ? cost.kept_bytes : cost.again_bytes) +=
-          held_[s] == kNot ? 0 : unit_.storage_bytes[s];
+      (held_[s] ? cost.kept_bytes : cost.work_bytes) += unit_.storage_bytes[s];
     return cost;
   }
 
@@ -81,25 +81,20 @@ class Simulator {
   std::vector<std::string> labels;  // distinct, in order of first use
 
  private:
-  enum State : char { kNot, kAgain, kKept };
-
   // The makers of these values must run again, unless they keep them.
   void need(const std::vector<size_t>& values, std::vector<char>& makers) const {
     for (const size_t value : values)
       if (!unit_.values[value].is_result) makers[made_by_[value]] = 1;
   }
-  void hold(const TracedValue& value, bool is_kept, bool runs_again) const {
-    if (value.storage == TracedValue::kOutside) return;
-    const State state = is_kept || value.is_result ? kKept : runs_again ? kAgain : kNot;
-    held_[value.storage] = std::max(held_[value.storage], state);
+  void hold(const TracedValue& value) const {
+    if (value.storage != TracedValue::kOutside) held_[value.storage] = 1;
   }
 
   const UnitTrace& unit_;
   std::map<std::string, size_t> index_;
   std::vector<size_t> label_of_, made_by_;
   std::vector<char> first_reads_;
-  mutable std::vector<char> needed_;  // scratch
-  mutable std::vector<State> held_;
+  mutable std::vector<char> needed_, held_;  // scratch
 };
 
 struct Candidate {
@@ -107,19 +102,19 @@ struct Candidate {
   RecomputeCost cost;
 };
 
-// Drops each candidate that another one beats or equals in all three of kept_bytes, seconds and again_bytes.
+// Drops each candidate that another one beats or equals in all three of kept_bytes, seconds and work_bytes.
 std::vector<Candidate> front_of(std::vector<Candidate> all) {
   const auto key = [](const Candidate& c) {
-    return std::tuple(c.cost.kept_bytes, c.cost.seconds, c.cost.again_bytes);
+    return std::tuple(c.cost.kept_bytes, c.cost.seconds, c.cost.work_bytes);
   };
   std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
   std::vector<Candidate> front;
-  std::map<double, int64_t> stairs;  // seconds -> again_bytes of those so far: falling, where seconds rise
+  std::map<double, int64_t> stairs;  // seconds -> work_bytes of those so far: falling, where seconds rise
   for (Candidate& c : all) {
     auto next = stairs.upper_bound(c.cost.seconds);
-    if (next != stairs.begin() && std::prev(next)->second <= c.cost.again_bytes) continue;
-    while (next != stairs.end() && next->second >= c.cost.again_bytes) next = stairs.erase(next);
-    stairs[c.cost.seconds] = c.cost.again_bytes;
+    if (next != stairs.begin() && std::prev(next)->second <= c.cost.work_bytes) continue;
+    while (next != stairs.end() && next->second >= c.cost.work_bytes) next = stairs.erase(next);
+    stairs[c.cost.seconds] = c.cost.work_bytes;
     front.push_back(std::move(c));
   }
   return front;
@@ -166,12 +161,12 @@ void add_light(const Simulator& simulator, const Candidate& from, const std::vec
   }
 }
 
-// Most bytes at one time when num_less units keep less and num_more, which come later, keep more: either when
-// backward begins, or when it comes to the first sort.
+// Most bytes at one time when num_less units keep less and num_more, which come later, keep more: at the last
+// unit of either sort.
 int64_t peak_of(const RecomputeCost& less, int64_t num_less, const RecomputeCost& more, int64_t num_more) {
   const int64_t kept = num_less * less.kept_bytes;
-  const int64_t late = num_more > 0 ? kept + num_more * more.kept_bytes + more.again_bytes : 0;
-  return std::max(late, num_less > 0 ? kept + less.again_bytes : 0);
+  const int64_t late = num_more > 0 ? kept + num_more * more.kept_bytes + more.work_bytes : 0;
+  return std::max(late, num_less > 0 ? kept + less.work_bytes : 0);
 }
 
 double gib(int64_t bytes) {
@@ -181,8 +176,8 @@ double gib(int64_t bytes) {
 [[noreturn]] void refuse(const RecomputeCost& full, int64_t num_units, int64_t least, int64_t budget) {
   throw Error(
       text_of("no set of kept activations fits: with full recompute each of ", num_units, " blocks keeps ",
-              gib(full.kept_bytes), " GiB and backward makes ", gib(full.again_bytes),
-              " GiB of one at a time again; the least of all needs ", gib(least), " GiB, and ", gib(budget),
+              gib(full.kept_bytes), " GiB and the one at work ", gib(full.work_bytes),
+              " GiB more; the least of all needs ", gib(least), " GiB, and ", gib(budget),
               " GiB are left for activations. What helps: a smaller train.micro_batch, more ranks for a clip "
               "(parallel.context) or for the weights (parallel.shard), shorter or smaller clips, or a larger "
               "memory.limit_gib where the device has more"),

@@ -9,10 +9,12 @@ namespace orrery {
 
 // What one unit costs, exactly, by following the first reads of its backward.
 struct RecomputeCost {
-  int64_t kept_bytes = 0;   // held from its forward to its backward: what it keeps, and its results
-  int64_t again_bytes = 0;  // made again while its backward runs, beside kept_bytes (most of it at once)
-  int64_t ops = 0;          // that run again
-  double seconds = 0;       // that they take
+  int64_t kept_bytes = 0;  // held from its forward to its backward: what it keeps, and its results
+  int64_t work_bytes = 0;  // held beside them while it runs: the rest of what it makes. All is there when its
+                           // forward ends, before the unit evicts, and most again in its backward.
+                           // Temporaries inside of ops are not counted.
+  int64_t ops = 0;     // that run again
+  double seconds = 0;  // that they take
 };
 
 // Not a recompute unit: only what backward reads is kept, and nothing runs again.
@@ -25,8 +27,8 @@ struct KeptSet {
   RecomputeCost cost;
 };
 
-// The sets worth a choice, by rising kept_bytes: for any other there is one here that keeps no more, makes no
-// more again and takes no longer. First full recompute or what beats it, last no recompute. Exact over the
+// The sets worth a choice, by rising kept_bytes: for any other there is one here that keeps no more, works
+// with no more and takes no longer. First full recompute or what beats it, last no recompute. Exact over the
 // kExactLabels labels with most bytes and seconds; the others are added to each set in order of seconds saved
 // a byte. Labels that make nothing but views are not kept for themselves.
 constexpr size_t kExactLabels = 18;
@@ -36,7 +38,7 @@ std::vector<KeptSet> best_sets(const UnitTrace& unit);
 struct RecomputeChoice {
   KeptSet less, more;
   int64_t num_less = 0, num_more = 0;
-  int64_t peak_bytes = 0;  // most at one time: kept of the units still to go, and again_bytes of one
+  int64_t peak_bytes = 0;  // most at one time: kept of the units up to one, and work_bytes of that one
   double seconds = 0;      // of recompute, all units together
 
   const KeptSet& set_of(int64_t unit) const { return unit < num_less ? less : more; }

@@ -60,10 +60,11 @@ void attach_recompute(DiT& net, const RecomputeChoice& choice);
 // One line for the log: which blocks keep which labels, bytes, and the part of the forward that runs again.
 std::string describe(const RecomputeChoice& choice, const UnitTrace& block);
 
-// All of it, with measured times. budget_bytes: for what blocks keep for backward and make again there, on
-// this rank. comm: all ranks, on host memory. Collective: all ranks take the slowest rank's times and the
-// smallest budget, so they choose alike; other labels on different ranks would wait in different collectives.
-// Returns the line for the log. Throws Error with Exit::out_of_memory on all ranks if nothing fits.
+// All of it, with measured times. budget_bytes: for what blocks keep for backward and work with
+// (RecomputeCost), on this rank. comm: all ranks, on host memory. Collective: all ranks take the slowest
+// rank's times and the smallest budget, so they choose alike; other labels on different ranks would wait in
+// different collectives. Returns the line for the log. Throws Error with Exit::out_of_memory on all ranks if
+// nothing fits.
 std::string attach_auto_recompute(DiT& net, Comm& comm, const BlockShape& shape, int64_t budget_bytes);
 
 }  // namespace orrery
