@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "parallel/fsdp_unit.h"
 
 namespace orrery {
@@ -26,6 +27,7 @@ Fsdp::Fsdp(Comm& shard, Comm& replicate, at::Device device, const FsdpConfig& co
 Fsdp::~Fsdp() = default;
 
 void Fsdp::attach(Module& module, bool reshard_after_forward) {
+  const MemoryTag tag(MemoryUse::weights);
   std::set<const Parameter*> taken(parameters_.begin(), parameters_.end());
   std::vector<size_t> places;
   for (Parameter* p : module.parameters()) {
@@ -88,6 +90,7 @@ void Fsdp::advance_reductions() {
 }
 
 std::vector<at::Tensor> Fsdp::take_gradients() {
+  const MemoryTag tag(MemoryUse::gradients);
   advance_reductions();
   advance_reductions();
   std::vector<at::Tensor> out(weights_.size());

@@ -6,6 +6,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace orrery {
 namespace {
@@ -64,6 +65,7 @@ at::Tensor FsdpUnit::mine(const Place& place, const at::Tensor& piece, int64_t o
 
 void FsdpUnit::start_gather() {
   if (is_alias_ || whole_.defined() || pieces_.defined()) return;
+  const MemoryTag tag(MemoryUse::gathered);
   pieces_ = empty({owner_.shard_.size(), piece_numel_}, owner_.config_.compute_dtype);
   const at::Tensor piece = pieces_.select(0, owner_.shard_.rank());
   for (const Place& place : places_)
@@ -75,6 +77,7 @@ void FsdpUnit::finish_gather() {
   if (is_alias_ || whole_.defined()) return;
   start_gather();
   gathering_.wait();
+  const MemoryTag tag(MemoryUse::gathered);
   whole_ = empty({whole_numel_}, owner_.config_.compute_dtype);
   for (const Place& place : places_)
     for_each_part(place.rows, place.row, place.chunk,
@@ -115,6 +118,7 @@ void FsdpUnit::before_backward() {
 }
 
 void FsdpUnit::after_backward() {
+  const MemoryTag tag(MemoryUse::gradients);
   Tensors grads;
   for (const Place& place : places_)
     grads.push_back(owner_.parameters_[place.weight]->variable().slot()->take());

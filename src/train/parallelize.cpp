@@ -6,6 +6,7 @@
 #include "parallel/context_split.h"
 #include "parallel/gather_frames.h"
 #include "parallel/ulysses.h"
+#include "train/recompute.h"
 
 namespace orrery {
 namespace {
@@ -16,7 +17,7 @@ std::unique_ptr<Fsdp> shard(DiT& net, const Mesh& mesh, const Config& config, at
   const bool reshard = config.parallel.reshard_after_forward;
   fsdp->attach(net.x_embedder, reshard);
   if (net.crossattn_proj) fsdp->attach(*net.crossattn_proj, reshard);
-  fsdp->attach(net.t_embedder, false);  // small
+  fsdp->attach(net.t_embedder, reshard);
   for (const auto& block : net.blocks)  // backward needs the last one at once
     fsdp->attach(*block, reshard && block != net.blocks.back());
   fsdp->attach(net.final_layer, false);  // the first in backward
@@ -67,6 +68,7 @@ FsdpConfig fsdp_config(const Config& config) {
 
 ParallelDiT parallelize_dit(DiT& net, const Mesh& mesh, const Config& config, at::Device device) {
   Comm& context = mesh.context();
+  if (config.memory.policy != MemoryPolicy::automatic) attach_recompute(net, config.memory.policy);
   if (context.size() > 1) frame_split(1 + (config.data.frames - 1) / 4, net.config.num_heads, context.size());
   return {shard(net, mesh, config, device),
           context.size() > 1 ? context_denoiser(net, context) : denoiser_of(net)};

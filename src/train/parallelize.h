@@ -18,8 +18,10 @@ struct ParallelDiT {
 
 // Splits the network's parameters over the shard and context ranks of the mesh, unit by unit, gives its
 // buffers storage on the device, and puts Ulysses attention in. The network comes from its constructor (meta
-// device); the shards have no values yet: Fsdp::initialize or load_weights gives them. Net, mesh and result
-// must live while the network is called. Throws Error where heads or frames (data.frames) do not divide.
+// device); the shards have no values yet: Fsdp::initialize or load_weights gives them. Named memory
+// policies are attached; for auto, attach_auto_recompute follows when there are values to measure with. Net,
+// mesh and result must live while the network is called. Throws Error where heads or frames (data.frames) do
+// not divide.
 ParallelDiT parallelize_dit(DiT& net, const Mesh& mesh, const Config& config, at::Device device);
 
 FsdpConfig fsdp_config(const Config& config);

@@ -67,11 +67,7 @@ Mesh make_mesh(const ParallelConfig& c, const World& world, Comm& comm) {
 }
 
 std::unique_ptr<DiT> make_network(const Config& c) {
-  auto net = std::make_unique<DiT>(dit_config(c));
-  if (c.memory.policy == MemoryPolicy::full)
-    for (const auto& block : net->blocks)
-      block->save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
-  return net;
+  return std::make_unique<DiT>(dit_config(c));
 }
 
 ParallelDiT make_parallel(const Config& c, DiT& net, const Mesh& mesh, at::Device device) {

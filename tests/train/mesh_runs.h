@@ -57,7 +57,6 @@ inline Outcome gradients(const Config& config, flow::BatchKind kind, const Mesh&
   SceneNetwork model(config, mesh);
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
   const auto text = make_text_encoder(config);
-  attach_recompute(model.net, config.memory.policy);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
   const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
   at::Tensor loss = step.forward_backward(latents(config, kind, begin, begin + share));
@@ -78,7 +77,6 @@ inline Outcome trained(const Config& config, const Mesh& mesh, int64_t steps) {
   SceneNetwork model(config, mesh);
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
   const auto text = make_text_encoder(config);
-  attach_recompute(model.net, config.memory.policy);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
   const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
   Outcome out;

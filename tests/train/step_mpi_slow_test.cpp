@@ -39,6 +39,7 @@ TEST(GradientsMpi, micro_batches_add_up_with_and_without_traffic_between_them) {
 TEST(GradientsMpi, prefetch_resharding_and_recompute_change_no_bit) {
   for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16})
     for (const MeshShape& shape : meshes()) {
+      if (test_world().size() == 8 && std::max({shape.replicate, shape.shard, shape.context}) != 2) continue;
       const Mesh mesh = mesh_of(shape);
       const Config config = odd_config(dtype);
       const Outcome want = gradients(config, flow::BatchKind::video, mesh);
