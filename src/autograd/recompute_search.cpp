@@ -1,6 +1,7 @@
 #include "autograd/recompute_search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -169,11 +170,27 @@ int64_t peak_of(const RecomputeCost& less, int64_t num_less, const RecomputeCost
   return std::max(late, num_less > 0 ? kept + less.work_bytes : 0);
 }
 
+// The splits of which one is best for this pair: none of the second sort; the most that the budget lets keep
+// more; and, for sets that keep more to run longer with less work, the fewest that relieve the others.
+std::array<int64_t, 3> splits_of(const RecomputeCost& less, const RecomputeCost& more, int64_t num_units,
+                                 int64_t budget) {
+  const int64_t step = std::max<int64_t>(more.kept_bytes - less.kept_bytes, 1);
+  const int64_t most = (budget - more.work_bytes - num_units * less.kept_bytes) / step;
+  const int64_t others = (budget - less.work_bytes) / std::max<int64_t>(less.kept_bytes, 1);
+  const auto inside = [&](int64_t num_more) { return std::clamp<int64_t>(num_more, 0, num_units - 1); };
+  return {0, inside(most), inside(num_units - others)};
+}
+
 double gib(int64_t bytes) {
   return static_cast<double>(bytes) / (1 << 30);
 }
 
-[[noreturn]] void refuse(const RecomputeCost& full, int64_t num_units, int64_t least, int64_t budget) {
+[[noreturn]] void refuse(const std::vector<KeptSet>& sets, int64_t num_units, int64_t budget) {
+  const RecomputeCost& full = sets[0].cost;
+  int64_t least = peak_of(full, num_units, full, 0);
+  for (const KeptSet& more : sets)  // no pair needs less than one with the set that keeps least
+    for (int64_t num_more = 1; num_more < num_units; ++num_more)
+      least = std::min(least, peak_of(full, num_units - num_more, more.cost, num_more));
   throw Error(
       text_of("no set of kept activations fits: with full recompute each of ", num_units, " blocks keeps ",
               gib(full.kept_bytes), " GiB and the one at work ", gib(full.work_bytes),
@@ -235,19 +252,21 @@ RecomputeChoice choose_recompute(const std::vector<KeptSet>& sets, int64_t num_u
           " units");
   std::tuple<double, int64_t, size_t, size_t, int64_t> best{std::numeric_limits<double>::infinity(), 0, 0, 0,
                                                             0};  // seconds, peak, less, more, how many more
-  int64_t least = std::numeric_limits<int64_t>::max();
   for (size_t l = 0; l < sets.size(); ++l)
-    for (size_t m = l; m < sets.size(); ++m)
-      for (int64_t num_more = 0; num_more < (l == m ? 1 : num_units); ++num_more) {
-        const RecomputeCost &less = sets[l].cost, &more = sets[m].cost;
-        const int64_t num_less = num_units - num_more, peak = peak_of(less, num_less, more, num_more);
-        const double seconds =
-            static_cast<double>(num_less) * less.seconds + static_cast<double>(num_more) * more.seconds;
-        least = std::min(least, peak);
-        if (peak <= budget_bytes) best = std::min(best, std::tuple(seconds, peak, l, m, num_more));
+    for (size_t m = l; m < sets.size(); ++m) {
+      const RecomputeCost &less = sets[l].cost, &more = sets[m].cost;
+      const auto seconds = [&](int64_t num_more) {
+        return static_cast<double>(num_units - num_more) * less.seconds +
+               static_cast<double>(num_more) * more.seconds;
+      };
+      if (std::min(seconds(0), seconds(num_units)) > std::get<0>(best)) continue;
+      for (const int64_t num_more : splits_of(less, more, num_units, budget_bytes)) {
+        const int64_t peak = peak_of(less, num_units - num_more, more, num_more);
+        if (peak <= budget_bytes) best = std::min(best, std::tuple(seconds(num_more), peak, l, m, num_more));
       }
+    }
   const auto& [seconds, peak, l, m, num_more] = best;
-  if (std::isinf(seconds)) refuse(sets[0].cost, num_units, least, budget_bytes);
+  if (std::isinf(seconds)) refuse(sets, num_units, budget_bytes);
   return {.less = sets[l],
           .more = sets[m],
           .num_less = num_units - num_more,
