@@ -42,7 +42,7 @@ Exit train(const std::vector<std::string>& arguments, World& world) {
   require_agreement(world.comm(), "configuration", ini_of(settings));
   if (world.is_first()) open_run_folder(config.train);
   world.comm().barrier("run folder").wait();
-  run_training(config, world, [&] { write_run_files(config, arguments, world.size()); });
+  run_training(config, world, {.on_ready = [&] { write_run_files(config, arguments, world.size()); }});
   return Exit::done;
 }
 

@@ -3,16 +3,17 @@
 #include <chrono>
 #include <iostream>
 
-#include "autograd/save_policy.h"
 #include "base/error.h"
 #include "base/numerics.h"
 #include "data/loader.h"
 #include "data/video_folder.h"
+#include "parallel/comm_nccl.h"
 #include "parallel/data_parallel.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/file_report.h"
 #include "train/parallelize.h"
+#include "train/recompute.h"
 #include "train/run_log.h"
 #include "train/step.h"
 
@@ -20,12 +21,6 @@ namespace orrery {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What settings and number of ranks must satisfy together; cli/check.h has checked the settings alone.
-void check_world(const Config& c, const World& world) {
-  require(c.numerics.device == Device::cpu || world.size() == 1, "numerics.device = cuda on ", world.size(),
-          " ranks: this version has no collectives among GPUs");
-}
 
 LinearTokenizer fit_tokenizer(const Config& c, const Dataset& data) {
   const ReadClips read = read_clips(data, static_cast<uint64_t>(c.train.seed), c.tokenizer.fit_clips);
@@ -55,8 +50,10 @@ std::optional<fs::path> agreed_checkpoint(const Config& c, World& world) {
 }
 
 // The ranks on the device of the model; null: those of the world, on host memory.
-std::unique_ptr<Comm> device_comm(const Config& c) {
-  return c.numerics.device == Device::cpu ? nullptr : single_rank_comm("world", c10::kCUDA);
+std::unique_ptr<Comm> device_comm(const Config& c, World& world) {
+  if (c.numerics.device == Device::cpu) return nullptr;
+  if (world.size() == 1) return single_rank_comm("world", c10::kCUDA);
+  return nccl_comm(world, world.comm(), device_of(c.numerics, world.local_rank()));
 }
 
 Mesh make_mesh(const ParallelConfig& c, const World& world, Comm& comm) {
@@ -102,7 +99,7 @@ class Training {
         checkpoint_(agreed_checkpoint(config, world)),
         tokenizer_(make_tokenizer(config, *data_.train, checkpoint_)),
         text_(make_text_encoder(config)),
-        device_comm_(device_comm(config)),
+        device_comm_(device_comm(config, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_ ? *device_comm_ : world.comm())),
         net_(make_network(config)),
         model_(make_parallel(config, *net_, mesh_, device_of(config.numerics, world.local_rank()))),
@@ -110,16 +107,18 @@ class Training {
         generator_(config, *net_, model_.denoiser, *tokenizer_, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
-  void run(const std::function<void()>& on_ready) {
+  void run(const TrainingStart& start) {
     int64_t done = 0;
     if (checkpoint_) done = load_checkpoint(*checkpoint_, config_, state());
+    const std::string kept = choose_recompute(start.activation_budget_bytes);
     if (world_.is_first()) {
-      on_ready();
+      start.on_ready();
       supersede_checkpoints(config_, done);
       save_tokenizer(config_.train.run_dir, *tokenizer_);
     }
     RunLog log(config_, world_, done);
     if (done > 0) log.note(text_of("resumed after step ", done));
+    if (!kept.empty()) log.note(kept);
     Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
     const double begin = seconds();
     for (; done < config_.train.steps; ++done) one_step(loader, log, done);
@@ -128,6 +127,22 @@ class Training {
   }
 
  private:
+  // memory.policy = auto: measures a block on this device; the line for the log.
+  std::string choose_recompute(int64_t budget_bytes) {
+    if (config_.memory.policy != MemoryPolicy::automatic) return "";
+    const int64_t share = config_.train.batch / mesh_.data().size(), micro = config_.train.micro_batch;
+    const int64_t side = tokenizer_->spatial_factor() * net_->config.patch_spatial;
+    const BlockShape shape = {
+        .batch = micro > 0 ? std::min(micro, share) : share,
+        .frames = tokenizer_->latent_frames(config_.data.frames) / mesh_.context().size(),
+        .rows = config_.data.height / side,
+        .columns = config_.data.width / side,
+        .text_tokens = text_tokens(config_)};
+    const std::string line = attach_auto_recompute(*net_, world_.comm(), shape, budget_bytes);
+    model_.fsdp->release();
+    return line;
+  }
+
   static bool is_due(int64_t done, int64_t every, int64_t steps) {
     return every > 0 && (done % every == 0 || done == steps);
   }
@@ -198,11 +213,10 @@ class Training {
 
 }  // namespace
 
-void run_training(const Config& config, World& world, const std::function<void()>& on_ready) {
-  check_world(config, world);
+void run_training(const Config& config, World& world, const TrainingStart& start) {
   set_deterministic(config.numerics.deterministic);
   fs::create_directories(config.train.run_dir);
-  Training(config, world).run(on_ready);
+  Training(config, world).run(start);
 }
 
 }  // namespace orrery

@@ -11,9 +11,14 @@ namespace orrery {
 // Runs (or resumes) training until train.steps. Collective over the world's ranks. Writes into train.run_dir:
 // config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/.
 // Throws Error for settings or data that do not fit.
-// on_ready: called on the first rank when model, data and checkpoint have been found good, before the first
-// step; it writes what describes the run (config.ini, run.json), so that a refused run does not overwrite an
-// earlier one's.
-void run_training(const Config& config, World& world, const std::function<void()>& on_ready);
+struct TrainingStart {
+  // memory.policy = auto: what blocks may keep for backward on this rank.
+  int64_t activation_budget_bytes = 0;
+  // Called on the first rank when model, data and checkpoint have been found good, before the first step; it
+  // writes what describes the run (config.ini, run.json), so that a refused run does not overwrite an earlier
+  // one's.
+  std::function<void()> on_ready;
+};
+void run_training(const Config& config, World& world, const TrainingStart& start);
 
 }  // namespace orrery
