@@ -9,12 +9,14 @@ namespace orrery {
 
 // What one unit costs, exactly, by following the first reads of its backward.
 struct RecomputeCost {
-  int64_t kept_bytes = 0;  // held from its forward to its backward: what it keeps, and its results
-  int64_t work_bytes = 0;  // held beside them while it runs: the rest of what it makes. All is there when its
-                           // forward ends, before the unit evicts, and most again in its backward.
-                           // Temporaries inside of ops are not counted.
-  int64_t ops = 0;     // that run again
-  double seconds = 0;  // that they take
+  // Held from its forward to its backward: what it keeps, and its results.
+  int64_t kept_bytes = 0;
+  // Held beside them while it runs: the rest of what it makes. All of it is there when its forward ends,
+  // before the unit evicts, and most of it again in its backward. Temporaries inside of ops are not counted.
+  int64_t work_bytes = 0;
+  // Ops that run again, and the seconds that they take.
+  int64_t ops = 0;
+  double seconds = 0;
 };
 
 // Not a recompute unit: only what backward reads is kept, and nothing runs again.

@@ -33,12 +33,12 @@ std::map<std::string, int64_t> bytes_by_label(const UnitTrace& block) {
 std::string words(const KeptSet& set, const UnitTrace& block) {
   if (!set.is_unit) return "all";
   if (set.labels.empty()) return "nothing";
-  const auto bytes = bytes_by_label(block);
+  auto bytes = bytes_by_label(block);
   const int64_t all = cost_without_recompute(block).kept_bytes;
   std::string out;
   int64_t num_small = 0;
   for (const std::string& label : set.labels) {
-    const bool is_small = bytes.at(label) < all / 100;
+    const bool is_small = bytes[label] < all / 100;
     if (!is_small) out += (out.empty() ? "" : ", ") + label;
     num_small += is_small;
   }
@@ -53,21 +53,27 @@ std::string gib(int64_t bytes) {
   return out.str();
 }
 
+struct Measured {
+  UnitTrace block;
+  int64_t budget_bytes;
+};
+
 // The slowest rank's times and the smallest budget, on every rank.
-void agree(Comm& comm, UnitTrace& block, int64_t& budget_bytes) {
+Measured agreed(Comm& comm, Measured m) {
   std::string labels;
-  for (const TracedOp& op : block.ops) labels += op.label + "\n";
+  for (const TracedOp& op : m.block.ops) labels += op.label + "\n";
   require_agreement(comm, "operations of a block", labels);
-  std::vector<double> mine = {static_cast<double>(budget_bytes)};
-  for (const TracedOp& op : block.ops) mine.push_back(op.seconds);
+  std::vector<double> mine = {static_cast<double>(m.budget_bytes)};
+  for (const TracedOp& op : m.block.ops) mine.push_back(op.seconds);
   const std::string_view packed(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(double));
   for (const std::string& text : gather_texts(comm, "measured times", packed)) {
     std::vector<double> theirs(mine.size());
-    std::memcpy(theirs.data(), text.data(), text.size());
-    budget_bytes = std::min(budget_bytes, static_cast<int64_t>(theirs[0]));
-    for (size_t i = 0; i < block.ops.size(); ++i)
-      block.ops[i].seconds = std::max(block.ops[i].seconds, theirs[i + 1]);
+    std::memcpy(theirs.data(), text.data(), packed.size());
+    m.budget_bytes = std::min(m.budget_bytes, static_cast<int64_t>(theirs[0]));
+    for (size_t i = 0; i < m.block.ops.size(); ++i)
+      m.block.ops[i].seconds = std::max(m.block.ops[i].seconds, theirs[i + 1]);
   }
+  return m;
 }
 
 }  // namespace
@@ -108,6 +114,9 @@ void attach_recompute(DiT& net, MemoryPolicy policy) {
 }
 
 UnitTrace trace_block(DiT& net, const BlockShape& s, int64_t timed_runs) {
+  require(s.batch > 0 && s.frames > 0 && s.rows > 0 && s.columns > 0 && s.text_tokens > 0,
+          "trace of a block: ", s.batch, " clips of ", s.frames, " x ", s.rows, " x ", s.columns,
+          " patches and ", s.text_tokens, " text tokens");
   require(s.times == 1 || s.times == s.frames, "trace of a block: ", s.times, " timesteps for ", s.frames,
           " frames");
   const at::ScalarType type = net.dtype(),
@@ -158,10 +167,9 @@ std::string describe(const RecomputeChoice& choice, const UnitTrace& block) {
 }
 
 std::string attach_auto_recompute(DiT& net, Comm& comm, const BlockShape& shape, int64_t budget_bytes) {
-  UnitTrace block = trace_block(net, shape, kTimedRuns);
-  agree(comm, block, budget_bytes);
+  const auto [block, budget] = agreed(comm, {trace_block(net, shape, kTimedRuns), budget_bytes});
   const auto num_blocks = static_cast<int64_t>(net.blocks.size());
-  const RecomputeChoice choice = choose_recompute(best_sets(block), num_blocks, budget_bytes);
+  const RecomputeChoice choice = choose_recompute(best_sets(block), num_blocks, budget);
   attach_recompute(net, choice);
   return describe(choice, block);
 }

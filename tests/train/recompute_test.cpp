@@ -281,6 +281,16 @@ TEST(RecomputeCost, a_block_without_memory_has_the_same_ops) {
   EXPECT_EQ(got.storage_bytes, want.storage_bytes);
 }
 
+TEST(AutoRecompute, shapes_without_tokens_and_choices_for_another_depth_are_refused) {
+  const auto net = network(at::kFloat);
+  BlockShape empty = kVideo, odd = kVideo;
+  empty.rows = 0;
+  odd.times = 2;
+  EXPECT_THROW(trace_block(*net, empty, 0), Error);
+  EXPECT_THROW(trace_block(*net, odd, 0), Error);
+  EXPECT_THROW(attach_recompute(*net, RecomputeChoice{.less = {}, .more = {}, .num_less = 3}), Error);
+}
+
 TEST(AutoRecompute, keeps_the_bits_fits_the_budget_and_says_what_it_does) {
   const auto net = network(at::kFloat);
   const auto comm = single_rank_comm("alone");
