@@ -17,7 +17,7 @@ LEVELS = [
     {"optim"},
     {"rl", "infer"},
     {"train"},
-    {"parity"},
+    {"parity", "plan"},
     {"cli"},
 ]
 # Pattern of a header, and the folders of src/ and tests/ that may include it.

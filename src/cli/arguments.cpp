@@ -16,12 +16,19 @@ constexpr int kStyle = Style::allow_long | Style::long_allow_adjacent | Style::l
                        Style::allow_short | Style::allow_dash_for_short |
                        Style::short_allow_next;  // no guessing of shortened names
 
+// A subcommand's own yes or no, outside of the sections: --table alone says yes.
+bool is_switch(const Setting& row) {
+  return row.key.find('.') == std::string::npos && row.wanted == "true or false";
+}
+
 po::parsed_options split(const std::vector<std::string>& arguments, const Settings& settings,
                          const Usage& usage) {
   po::options_description known;
   known.add_options()("help,h", "");
   if (usage.takes_ini) known.add_options()("config", po::value<std::string>());
-  for (const auto& row : settings.all()) known.add_options()(row.key.c_str(), po::value<std::string>());
+  for (const auto& row : settings.all())
+    known.add_options()(row.key.c_str(), is_switch(row) ? po::value<std::string>()->implicit_value("true")
+                                                        : po::value<std::string>());
   try {
     return po::command_line_parser(arguments).options(known).style(kStyle).allow_unregistered().run();
   } catch (const po::error& error) {
@@ -54,7 +61,10 @@ Parsed parse_arguments(const std::vector<std::string>& arguments, const Settings
                        const Usage& usage) {
   Parsed parsed;
   for (const auto& option : split(arguments, settings, usage).options) {
-    const std::string value = option.value.empty() ? "" : option.value.front();
+    const Setting* const row = settings.find(option.string_key);
+    const std::string value = !option.value.empty()    ? option.value.front()
+                              : row && is_switch(*row) ? "true"
+                                                       : "";
     if (option.string_key == "help") {
       parsed.help = true;
       return parsed;

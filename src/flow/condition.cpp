@@ -1,5 +1,6 @@
 #include "flow/condition.h"
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -38,6 +39,12 @@ void check_uniform(const at::Tensor& uniform, at::ScalarType dtype) {
           "uniform: wanted one CPU number of type ", dtype, " a sample");
   require(uniform.ge(0).all().item<bool>() && uniform.le(1).all().item<bool>(),
           "uniform: wanted numbers in [0, 1]");
+}
+
+// at::where, which ATen has not for meta tensors.
+at::Tensor choose(const at::Tensor& condition, const at::Tensor& a, const at::Tensor& b) {
+  if (!b.is_meta()) return at::where(condition, a, b);
+  return at::empty(at::infer_size(at::infer_size(condition.sizes(), a.sizes()), b.sizes()), b.options());
 }
 
 Rng stream(uint64_t seed, const char* purpose, int64_t step, int64_t sample) {
@@ -90,7 +97,7 @@ at::Tensor condition_mask(const at::Tensor& counts, int64_t num_frames, at::Scal
 at::Tensor replace_frames(const at::Tensor& x, const at::Tensor& given, const at::Tensor& mask) {
   require(x.sizes() == given.sizes(), "frame replacement: given frames are ", given.sizes(), ", wanted ",
           x.sizes());
-  return at::where(mask.to(at::kBool), given.to(x.scalar_type()), x);
+  return choose(mask.to(at::kBool), given.to(x.scalar_type()), x);
 }
 
 at::Tensor frame_timesteps(const at::Tensor& timesteps, const at::Tensor& mask, double condition_timestep) {
@@ -99,7 +106,7 @@ at::Tensor frame_timesteps(const at::Tensor& timesteps, const at::Tensor& mask, 
   require(mask.dim() == 5, "condition mask: wanted [B, 1, T, H, W], got ", mask.sizes());
   const at::Tensor given = mask.select(1, 0).select(2, 0).select(2, 0);  // [B, T]
   const at::Tensor fixed = at::full({}, condition_timestep, given.options()).to(timesteps.scalar_type());
-  return at::where(given.to(at::kBool), fixed, timesteps);
+  return choose(given.to(at::kBool), fixed, timesteps);
 }
 
 at::Tensor drop_text(const at::Tensor& embedding, const at::Tensor& uniform, double rate,

@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "infer/world_model.h"
 #include "ops/elementwise.h"
 #include "parallel/data_parallel.h"
@@ -91,6 +92,7 @@ StepBatch TrainStep::share_of(const StepBatch& batch) const {
 }
 
 at::Tensor TrainStep::forward_backward(const flow::FlowBatch& batch) {
+  const MemoryTag tag(MemoryUse::activations);
   const int64_t total = batch.x0.size(0);
   const int64_t micro = config_.train.micro_batch > 0 ? std::min(config_.train.micro_batch, total) : total;
   at::Tensor loss = at::zeros({1}, at::device(fsdp_.device()).dtype(at::kDouble));
@@ -121,6 +123,7 @@ std::vector<NamedTensor> TrainStep::mean_gradients() {
 }
 
 StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
+  const MemoryTag tag(MemoryUse::workspace);
   StepResult result;
   at::Tensor loss = forward_backward(draw(share_of(batch), step));
   mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();

@@ -1,0 +1,144 @@
+#include "plan/cost.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "autograd/tape.h"
+
+namespace orrery {
+namespace {
+
+constexpr int64_t kShortAttention = 1024;  // keys; below, the ceilings' short_attention figures hold
+
+double bytes_of(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<double>(tensor.numel()) * static_cast<double>(tensor.itemsize()) : 0;
+}
+double bytes_of(const Tensors& tensors) {
+  double sum = 0;
+  for (const at::Tensor& tensor : tensors) sum += bytes_of(tensor);
+  return sum;
+}
+
+// Of what a derivative reads, as far as it is there.
+double saved_bytes(const Node& node) {
+  double sum = 0;
+  for (size_t i = 0; i < node.inputs.size(); ++i)
+    if (node.inputs[i] && node.op->saves_input(i)) sum += bytes_of(node.inputs[i]->tensor);
+  for (const auto& value : node.outputs)
+    if (value) sum += bytes_of(value->tensor);
+  return sum;
+}
+
+std::vector<Shape> input_shapes(const OpCall& call) {
+  std::vector<Shape> shapes;
+  if (call.phase == OpPhase::backward) {
+    for (const auto& [shape, dtype] : call.node->input_meta) shapes.push_back(shape);
+  } else {
+    for (const at::Tensor& in : call.in) shapes.push_back(in.defined() ? in.sizes().vec() : Shape{});
+  }
+  return shapes;
+}
+
+bool is_view(const OpCall& call, const Tensors& out) {
+  return std::all_of(out.begin(), out.end(), [&](const at::Tensor& o) {
+    return !o.defined() || std::any_of(call.in.begin(), call.in.end(), [&](const at::Tensor& i) {
+      return i.defined() && i.storage().is_alias_of(o.storage());
+    });
+  });
+}
+
+double flops_of(const OpCall& call, const std::vector<Shape>& shapes) {
+  if (call.phase != OpPhase::backward) return call.op.forward_flops(shapes);
+  std::vector<bool> needs;
+  for (const auto& slot : call.node->input_slots) needs.push_back(slot != nullptr);
+  return call.op.backward_flops(shapes, needs);
+}
+
+// Exchanges run no kernels of their own; their buffers are as the program says.
+bool is_exchange(const Op& op) {
+  return op.name().starts_with("ulysses");
+}
+
+}  // namespace
+
+std::string without_numbers(const std::string& label) {
+  std::string out;
+  for (const char c : label) {
+    const bool is_digit = std::isdigit(static_cast<unsigned char>(c)) != 0;
+    const bool inside = is_digit && !out.empty() && out.back() == '*';
+    const bool begins = is_digit && (out.empty() || out.back() == '.');
+    if (!inside) out += begins ? '*' : c;
+  }
+  return out;
+}
+
+OpCost::OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter)
+    : ceilings_(ceilings), clock_(clock), meter_(meter) {}
+
+void OpCost::before(const OpCall& call) {
+  if (call.phase == OpPhase::backward && !made_.empty()) count_kept();
+  if (call.phase == OpPhase::forward && was_backward_) on_next_micro_batch();
+  was_backward_ = call.phase != OpPhase::forward;
+  if (ceilings_.device == Device::cuda && !is_exchange(call.op)) meter_.pause(true);
+}
+
+void OpCost::after(const OpCall& call, const Tensors& out) {
+  meter_.pause(false);
+  const double seconds = seconds_of(call, out);
+  clock_.compute(seconds);
+  tally_.seconds[std::string(call.op.name())] += seconds;
+  switch (call.phase) {
+    case OpPhase::forward:
+      tally_.forward_s += seconds;
+      tally_.forward_flops += call.op.forward_flops(input_shapes(call));
+      return remember(call, out);
+    case OpPhase::recompute:
+      tally_.recompute_s += seconds;
+      return;
+    case OpPhase::backward:
+      tally_.backward_s += seconds;
+      return;
+  }
+}
+
+double OpCost::flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {
+  const bool is_backward = call.phase == OpPhase::backward;
+  if (call.op.engine() == Engine::attention) {
+    const bool is_short = shapes[1][1] < kShortAttention;
+    return 1e12 *
+           (is_backward
+                ? (is_short ? ceilings_.short_attention_backward_tflops : ceilings_.attention_backward_tflops)
+                : (is_short ? ceilings_.short_attention_forward_tflops : ceilings_.attention_forward_tflops));
+  }
+  const bool is_half = call.in[0].defined() && call.in[0].itemsize() == 2;
+  return 1e12 * (is_half ? ceilings_.matmul_tflops : ceilings_.matmul_float32_tflops);
+}
+
+double OpCost::seconds_of(const OpCall& call, const Tensors& out) const {
+  if (is_view(call, out)) return 0;
+  const std::vector<Shape> shapes = input_shapes(call);
+  double bytes = bytes_of(call.in) + bytes_of(out);
+  if (call.phase == OpPhase::backward) bytes += saved_bytes(*call.node);
+  double seconds = std::max(1e-6 * ceilings_.op_us, bytes / (1e9 * ceilings_.memory_gb_per_s));
+  if (call.op.engine() != Engine::memory)
+    seconds = std::max(seconds, flops_of(call, shapes) / flops_per_s(call, shapes));
+  return seconds;
+}
+
+void OpCost::remember(const OpCall& call, const Tensors& out) {
+  const std::string label = without_numbers(call.label());
+  for (const at::Tensor& tensor : out)
+    if (tensor.defined()) made_.push_back({tensor.storage().getWeakStorageImpl(), label});
+}
+
+void OpCost::count_kept() {
+  std::map<const c10::StorageImpl*, bool> seen;
+  std::map<std::string, int64_t> kept;
+  for (const Kept& made : made_)
+    if (const auto storage = made.storage.lock(); storage && !std::exchange(seen[storage.get()], true))
+      kept[made.label] += static_cast<int64_t>(storage->nbytes());
+  made_.clear();
+  tally_.kept_bytes = std::move(kept);
+}
+
+}  // namespace orrery

@@ -1,0 +1,55 @@
+#pragma once
+// OpCost: what the ops of a dry run take on a device. It sees every op, lets the clock go on by the op's time
+// and, for devices with fused kernels, keeps the temporaries of their ATen twins out of the memory's peak.
+//
+// Time of an op: the longest of its arithmetic at the rate of its engine, its bytes (inputs, outputs, and in
+// backward what it saved) at the memory's rate, and op_us; none for an op that only gives its input another
+// shape. Recompute takes time and is no part of the model's FLOPs.
+#include <c10/util/intrusive_ptr.h>
+
+#include <map>
+
+#include "autograd/observer.h"
+#include "base/memory.h"
+#include "plan/ceilings.h"
+
+namespace orrery {
+
+class OpCost final : public OpObserver {
+ public:
+  struct Tally {
+    double forward_flops = 0;  // of all ops, once
+    double forward_s = 0, recompute_s = 0, backward_s = 0;
+    std::map<std::string, int64_t>
+        kept_bytes;  // activations at the start of backward, by label with * for numbers
+    std::map<std::string, double> seconds;  // by name of the op
+  };
+  OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter);
+
+  void before(const OpCall& call) override;
+  void after(const OpCall& call, const Tensors& out) override;
+  std::function<void()> on_next_micro_batch = [] {};  // a forward begins after a backward
+  const Tally& tally() const { return tally_; }
+
+ private:
+  struct Kept {
+    c10::weak_intrusive_ptr<c10::StorageImpl> storage;
+    std::string label;
+  };
+  double seconds_of(const OpCall& call, const Tensors& out) const;
+  double flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
+  void remember(const OpCall& call, const Tensors& out);
+  void count_kept();
+
+  const Ceilings& ceilings_;
+  PlanClock& clock_;
+  MemoryMeter& meter_;
+  Tally tally_;
+  std::vector<Kept> made_;  // results of the current forward
+  bool was_backward_ = false;
+};
+
+// "blocks.7.mlp" -> "blocks.*.mlp"
+std::string without_numbers(const std::string& label);
+
+}  // namespace orrery
