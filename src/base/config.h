@@ -176,7 +176,7 @@ struct TextConfig {
 
 struct ParallelConfig {
   int64_t replicate = 0;  // copies of the model, each split over shard x context ranks; 0: what these leave
-  int64_t shard = 1;      // groups of ranks with clips of their own that share one copy of the weights
+  int64_t shard = 1;      // groups of ranks with their own clips that share one copy of the weights
   int64_t context = 1;    // ranks that share one clip's latent frames (and the weights too)
   int64_t prefetch = 1;   // units (blocks) whose weights are gathered ahead of their use
   bool reshard_after_forward = true;  // free a unit's gathered weights between its forward and its backward

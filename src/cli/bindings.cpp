@@ -128,10 +128,9 @@ void bind_text(Settings& s, TextConfig& c) {
 void bind_parallel(Settings& s, ParallelConfig& c) {
   s.bind("parallel.replicate", c.replicate,
          "copies of the model, each split over shard x context ranks; 0: what these leave", at_least(0));
-  s.bind(
-      "parallel.shard", c.shard,
-      "groups of ranks with clips of their own that share one copy of the weights; 0: what the others leave",
-      at_least(0));
+  s.bind("parallel.shard", c.shard,
+         "groups of ranks with their own clips that share one copy of the weights; 0: what others leave",
+         at_least(0));
   s.bind("parallel.context", c.context, "ranks that share one clip's latent frames (and the weights too)",
          at_least(1));
   s.bind("parallel.prefetch", c.prefetch, "units (blocks) whose weights are gathered ahead of their use",
