@@ -1,8 +1,8 @@
 #pragma once
-// The ranks as a grid of replicate x shard x context, and a Comm along each axis and each pair of axes. The
-// model is replicated along `replicate`, its parameters are split along `shard` (FSDP), one sample's tokens
-// along `context` (Ulysses). Context varies fastest, so that its groups are neighbours and share a node where
-// they can.
+// The ranks as a grid of replicate x shard x context, and a Comm along each axis and each pair of axes. One
+// sample's tokens are split along `context` (Ulysses), the parameters along `shard` and `context` together
+// (FSDP); along `replicate` they are the same. Context varies fastest, so that its groups are neighbours and
+// share a node where they can.
 #include <array>
 #include <functional>
 #include <initializer_list>
