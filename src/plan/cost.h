@@ -30,13 +30,13 @@ class OpCost final : public OpObserver {
   void after(const OpCall& call, const Tensors& out) override;
   std::function<void()> on_next_micro_batch = [] {};  // a forward begins after a backward
   const Tally& tally() const { return tally_; }
+  double seconds_of(const OpCall& call, const Tensors& out) const;
 
  private:
   struct Kept {
     c10::weak_intrusive_ptr<c10::StorageImpl> storage;
     std::string label;
   };
-  double seconds_of(const OpCall& call, const Tensors& out) const;
   double flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   void remember(const OpCall& call, const Tensors& out);
   void count_kept();

@@ -30,6 +30,7 @@ struct PlanReport {
   double limit = 0;
   double total() const;
   bool fits() const { return total() <= limit; }
+  std::string recompute;  // memory.policy=auto: what blocks keep; else empty
 
   // Time of a step, seconds
   double step_s = 0;

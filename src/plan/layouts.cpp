@@ -12,6 +12,7 @@ namespace {
 // From the least recompute to the least memory.
 constexpr MemoryPolicy kPolicies[] = {MemoryPolicy::none, MemoryPolicy::mm_only,
                                       MemoryPolicy::predict2_2b_720_aggressive, MemoryPolicy::full};
+constexpr size_t kAutomatic = 1;       // layouts that are planned with memory.policy=auto
 constexpr int kShards = 4;             // sizes of shard that are looked at once they fit
 constexpr double kBytesPerWeight = 4;  // at least, of what is split: the weight itself
 
@@ -52,12 +53,27 @@ class Search {
 
   std::vector<PlanReport> run() {
     for (const int context : context_sizes(config_, ranks_, ceilings_)) shards(context);
-    std::stable_sort(found_.begin(), found_.end(),
-                     [](const auto& a, const auto& b) { return a.clips_per_s > b.clips_per_s; });
+    sort();
+    if (config_.memory.policy == MemoryPolicy::automatic) choose_kept();
     return std::move(found_);
   }
 
  private:
+  void sort() {
+    std::stable_sort(found_.begin(), found_.end(),
+                     [](const auto& a, const auto& b) { return a.clips_per_s > b.clips_per_s; });
+  }
+
+  // The best ones again, with the least recompute that fits instead of a fixed policy.
+  void choose_kept() {
+    for (size_t i = 0; i < std::min(found_.size(), kAutomatic); ++i) {
+      PlanReport& report = found_[i];
+      report.config.memory.policy = MemoryPolicy::automatic;
+      report = dry_run(Config(report.config), nodes_, ceilings_);
+    }
+    sort();
+  }
+
   void shards(int context) {
     int fitting = 0;
     for (const int shard : divisors(ranks_ / context)) {

@@ -9,11 +9,11 @@ namespace orrery {
 // of a rank does not depend on their number.
 enum class ClipsOf { batch, groups };
 
-// Layouts that fit, by falling clips a second. Context sizes are those that divide frames and heads and stay
-// inside a node; of shard sizes that fit, the four smallest. The
-// micro-batches are train's; where that is 0 also single clips, their gradients reduced together or one by
-// one. The policies are none, the two modes of the reference that keep attention, and full; the first that
-// fits counts. Empty: nothing fits.
+// Layouts that fit, by falling clips a second. Context sizes are those that divide frames, leave each rank a
+// head and stay inside a node; of shard sizes that fit, the four smallest. Micro-batches are train's; where
+// that is 0 also single clips, their gradients reduced together or one by one. The policies are none, the two
+// modes of the reference that keep attention, and full; the first that fits counts. Under memory.policy=auto
+// the best layout is planned again with it. Empty: nothing fits.
 std::vector<PlanReport> best_layouts(const Config& config, int64_t ranks, const Ceilings& ceilings,
                                      ClipsOf clips);
 

@@ -45,7 +45,8 @@ void extend(PlanReport& r, const PlanReport& more, const Line& at) {
 
 PlanReport quick_run(const Config& config, const std::vector<int>& node_of, const Ceilings& ceilings) {
   const int64_t blocks = dit_config(config).num_blocks;
-  if (blocks <= kMore) return dry_run(config, node_of, ceilings);
+  if (blocks <= kMore || config.memory.policy == MemoryPolicy::automatic)
+    return dry_run(config, node_of, ceilings);
   PlanReport report = dry_run(with_blocks(config, kFew), node_of, ceilings);
   extend(report, dry_run(with_blocks(config, kMore), node_of, ceilings), Line(blocks));
   report.config = config;

@@ -121,6 +121,7 @@ nlohmann::ordered_json json_of(const PlanReport& r) {
           {"exposed_s", r.exposed_s},
           {"copy_s", r.copy_s},
           {"update_s", r.update_s},
+          {"recompute", r.recompute},
           {"clip_flops", r.clip_flops},
           {"counted_clip_flops", r.counted_clip_flops},
           {"mfu", r.mfu},
@@ -149,7 +150,7 @@ std::string describe(const PlanReport& r, const Ceilings& ceilings) {
   return text_of(r.mesh.size(), r.mesh.size() == 1 ? " rank: " : " ranks: ", describe_layout(r), "\non ",
                  ceilings.name, estimates.empty() ? "" : "; estimated, not measured: " + estimates, "\n\n",
                  memory_part(r), "\n", kept_part(r), "\n", traffic_part(r), "\n", time_part(r), "\n",
-                 one_line(r), "\n");
+                 r.recompute.empty() ? "" : r.recompute + "\n", one_line(r), "\n");
 }
 
 std::string table_of(const std::vector<PlanReport>& reports, size_t most) {

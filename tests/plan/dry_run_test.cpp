@@ -1,5 +1,6 @@
 #include "plan/dry_run.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -81,6 +82,34 @@ TEST(DryRun, less_is_kept_for_more_recompute_and_longer_steps) {
   EXPECT_EQ(none.recompute_s, 0);
   EXPECT_TRUE(none.kept.contains("blocks.*.mlp.gelu"));
   EXPECT_FALSE(attention.kept.contains("blocks.*.mlp.gelu"));
+}
+
+TEST(DryRun, auto_takes_the_memory_there_is_and_is_no_slower_than_any_policy_that_fits) {
+  const Ceilings ceilings = read_ceilings("h100");
+  const auto nodes = nodes_of(8, ceilings);
+  Config c = released("2b", 4, 2, MemoryPolicy::automatic);
+  c.train.batch = 4;
+  for (const double limit : {20.0, 40.0, 79.0}) {
+    c.memory.limit_gib = limit;
+    c.memory.policy = MemoryPolicy::automatic;
+    const PlanReport chosen = dry_run(c, nodes, ceilings);
+    EXPECT_TRUE(chosen.fits()) << limit;
+    EXPECT_THAT(chosen.recompute, testing::HasSubstr("memory.policy=auto: blocks 0 to"));
+    for (const MemoryPolicy policy : {MemoryPolicy::none, MemoryPolicy::mm_only,
+                                      MemoryPolicy::predict2_2b_720_aggressive, MemoryPolicy::full}) {
+      c.memory.policy = policy;
+      const PlanReport fixed = dry_run(c, nodes, ceilings);
+      const double bound = fixed.fits() ? fixed.step_s : std::numeric_limits<double>::infinity();
+      EXPECT_LE(chosen.step_s, 1.001 * bound) << name_of(policy) << " in " << limit;
+    }
+  }
+}
+
+TEST(DryRun, auto_says_no_where_even_full_recompute_does_not_fit) {
+  const Ceilings ceilings = read_ceilings("h100");
+  Config c = released("14b", 1, 1, MemoryPolicy::automatic);
+  c.train.batch = 1;
+  EXPECT_FALSE(dry_run(c, nodes_of(1, ceilings), ceilings).fits());
 }
 
 // The step is 6.1 s on two H200 by PyTorch with all activations kept, and 129 GiB; the ceilings give a bound.

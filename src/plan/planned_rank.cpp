@@ -1,0 +1,198 @@
+#include "plan/planned_rank.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "base/error.h"
+#include "train/recompute.h"
+
+namespace orrery {
+namespace {
+
+int64_t clips_of(const Config& config, const Mesh& mesh) {
+  const int64_t groups = mesh.data().size();
+  require(config.train.batch % groups == 0, "train.batch = ", config.train.batch, " does not divide among ",
+          groups, " groups of ranks with clips of their own (parallel.replicate x shard)");
+  return config.train.batch / groups;
+}
+
+flow::FlowBatch meta_batch(const Config& config, const DiTConfig& net, int64_t clips) {
+  const auto exact =
+      at::device(at::kMeta).dtype(config.numerics.dtype == Dtype::float64 ? at::kDouble : at::kFloat);
+  const LatentShape l = latent_shape(config);
+  flow::FlowBatch batch;
+  batch.kind = l.frames > 1 ? flow::BatchKind::video : flow::BatchKind::image;
+  batch.x0 = at::empty({clips, l.channels, l.frames, l.height, l.width}, exact);
+  batch.noise = at::empty(batch.x0.sizes(), exact);
+  const auto times = at::device(at::kMeta).dtype(at::kFloat);
+  batch.times = {at::empty({clips}, times), at::empty({clips, 1}, times), at::empty({clips, 1}, times)};
+  if (batch.kind == flow::BatchKind::video) batch.num_condition_frames = at::zeros({clips}, at::kLong);
+  batch.text = at::empty({clips, text_tokens(config), net.text_channels()},
+                         exact.dtype(scalar_type(config.numerics.dtype)));
+  return batch;
+}
+
+double bytes_of(const std::vector<NamedTensor>& tensors) {
+  double sum = 0;
+  for (const NamedTensor& t : tensors) sum += static_cast<double>(t.tensor.nbytes());
+  return sum;
+}
+
+void add_traffic(std::vector<PlannedTraffic>& traffic, const PlannedCollective& c, double times) {
+  const std::string what(name_of(c.kind));
+  auto row = std::find_if(traffic.begin(), traffic.end(),
+                          [&](const auto& t) { return t.what == what && t.group == c.group; });
+  if (row == traffic.end()) row = traffic.insert(traffic.end(), {what, c.group, c.ranks, c.nodes});
+  row->calls += times;
+  row->bytes += times * static_cast<double>(c.bytes);
+  row->seconds += times * c.seconds;
+}
+
+// Weights and gradients are packed before and unpacked behind their collectives: read and written twice.
+double copied_bytes(const std::vector<PlannedTraffic>& traffic) {
+  double bytes = 0;
+  for (const PlannedTraffic& t : traffic)
+    if (t.what == "all_gather" || t.what == "reduce_scatter") bytes += 2 * t.bytes;
+  return bytes;
+}
+
+// Planned seconds of the ops that run, by label, in order.
+class Times final : public OpObserver {
+ public:
+  explicit Times(const OpCost& cost) : cost_(cost) {}
+  void after(const OpCall& call, const Tensors& out) override {
+    seconds[call.label()].push_back(cost_.seconds_of(call, out));
+  }
+  std::map<std::string, std::deque<double>> seconds;
+
+ private:
+  const OpCost& cost_;
+};
+
+}  // namespace
+
+LatentShape latent_shape(const Config& c) {
+  return {c.tokenizer.channels, 1 + (c.data.frames - 1) / 4, c.data.height / 8, c.data.width / 8};
+}
+
+PlannedRank::PlannedRank(const Config& config, const std::vector<int>& node_of, const Ceilings& ceilings)
+    : config_(config),
+      ceilings_(ceilings),
+      network_(clock_, ceilings.links(), node_of),
+      mesh_(network_.mesh(
+          0, {static_cast<int>(config.parallel.replicate), static_cast<int>(config.parallel.shard),
+              static_cast<int>(config.parallel.context)})),
+      clips_(clips_of(config, mesh_)),
+      micro_(micro_batches(config, clips_)),
+      meter_(at::kMeta),
+      net_(dit_config(config)),
+      model_(parallelize_dit(net_, mesh_, config, at::kMeta)),
+      step_(config, net_, model_, mesh_, tokenizer_, text_),
+      cost_(ceilings, clock_, meter_) {}
+
+UnitTrace PlannedRank::trace_block() {
+  const LatentShape latent = latent_shape(config_);
+  const int64_t patch = net_.config.patch_spatial;
+  const bool by_frame = config_.flow.condition_timestep >= 0;
+  BlockShape shape = {.batch = micro_.clips,
+                      .frames = latent.frames / net_.config.patch_temporal / mesh_.context().size(),
+                      .rows = latent.height / patch,
+                      .columns = latent.width / patch,
+                      .text_tokens = text_tokens(config_)};
+  shape.times = by_frame ? shape.frames : 1;
+  Times times(cost_);
+  const Observing observing(times);
+  UnitTrace block = orrery::trace_block(net_, shape, 0);
+  for (TracedOp& op : block.ops) {
+    auto& seconds = times.seconds[block.path + "." + op.label];
+    if (seconds.empty()) continue;
+    op.seconds = seconds.front();
+    seconds.pop_front();
+  }
+  return block;
+}
+
+void PlannedRank::attach(const RecomputeChoice& choice) {
+  attach_recompute(net_, choice);
+}
+
+PlannedRank::MicroBatches PlannedRank::micro_batches(const Config& config, int64_t clips) {
+  const int64_t size = config.train.micro_batch > 0 ? std::min(config.train.micro_batch, clips) : clips;
+  return {size, (clips + size - 1) / size};
+}
+
+PlanReport PlannedRank::run() {
+  Moment first;  // the end of the first micro-batch
+  cost_.on_next_micro_batch = [&] { first = moment(); };
+  forward_backward();
+  const std::vector<at::Tensor> gradients = model_.fsdp->take_gradients();
+  const Moment last = moment();
+  make_workspace_of_update(gradients);
+  PlanReport report;
+  report.config = config_;
+  report.mesh = mesh_.shape();
+  report.clips = clips_;
+  report.memory = meter_.peak();
+  for (const auto& [label, bytes] : cost_.tally().kept_bytes) report.kept[label] = static_cast<double>(bytes);
+  count(report, last, 1);
+  if (micro_.count > 2) count(report, first, static_cast<double>(micro_.count - 2));
+  report.update_s = update_bytes() / (1e9 * ceilings_.memory_gb_per_s);
+  report.copy_s = copied_bytes(report.traffic) / (1e9 * ceilings_.memory_gb_per_s);
+  report.step_s += report.update_s + report.copy_s;
+  report.counted_clip_flops *= mesh_.shape().context / static_cast<double>(micro_.clips * micro_.count);
+  return report;
+}
+
+PlannedRank::Moment PlannedRank::moment() const {
+  return {clock_.now(), clock_.waited(), cost_.tally(), network_.collectives().size()};
+}
+
+void PlannedRank::forward_backward() {
+  const Observing observing(cost_);
+  const MemoryTag tag(MemoryUse::activations);
+  const int64_t clips = micro_.clips * std::min<int64_t>(2, micro_.count);
+  const at::Tensor loss = step_.forward_backward(meta_batch(config_, net_.config, clips));
+  mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
+}
+
+// What GradClip and AdamW take beside what they are given.
+void PlannedRank::make_workspace_of_update(const std::vector<at::Tensor>& gradients) {
+  constexpr int64_t kFused = int64_t{1} << 26;  // elements that AdamW updates together on a GPU
+  int64_t largest = 0, all = 0;
+  for (const at::Tensor& g : gradients) {
+    if (!g.defined()) continue;
+    largest = std::max(largest, g.numel());
+    all += g.numel();
+  }
+  const MemoryTag tag(MemoryUse::workspace);
+  if (ceilings_.device == Device::cpu)  // a norm in float64 is of a copy
+    at::empty({largest}, at::device(at::kMeta).dtype(at::kDouble));
+  else  // roots of the second moments
+    at::empty({std::min(all, kFused + largest)}, at::device(at::kMeta).dtype(at::kFloat));
+}
+
+// Adds it to the report, so many times: micro-batches between the first and the last are like the first.
+void PlannedRank::count(PlanReport& r, const Moment& m, double times) const {
+  r.step_s += times * m.now;
+  r.exposed_s += times * m.waited;
+  r.forward_s += times * m.tally.forward_s;
+  r.recompute_s += times * m.tally.recompute_s;
+  r.backward_s += times * m.tally.backward_s;
+  r.counted_clip_flops += times * m.tally.forward_flops;
+  for (size_t i = 0; i < m.collectives; ++i) add_traffic(r.traffic, network_.collectives()[i], times);
+}
+
+// The update reads gradients (once more for their norm, and once read and written to scale them) and reads
+// and writes weights, state and averages.
+double PlannedRank::update_bytes() {
+  double weights = 0;
+  for (const ShardView& w : model_.fsdp->weights()) weights += static_cast<double>(w.local.nbytes());
+  double bytes = 4 * weights + 2 * weights + 2 * bytes_of(step_.optimizer().state());
+  if (step_.averaged()) bytes += weights + 2 * bytes_of(step_.averaged()->averages());
+  return bytes;
+}
+
+}  // namespace orrery
