@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/run_files.h"
+#include "cli/start_plan.h"
 #include "infer/world_model.h"
 #include "parallel/data_parallel.h"
 #include "train/trainer.h"
@@ -42,7 +43,9 @@ Exit train(const std::vector<std::string>& arguments, World& world) {
   require_agreement(world.comm(), "configuration", ini_of(settings));
   if (world.is_first()) open_run_folder(config.train);
   world.comm().barrier("run folder").wait();
-  run_training(config, world, {.on_ready = [&] { write_run_files(config, arguments, world.size()); }});
+  TrainingStart start = plan_start(config, world);
+  start.on_ready = [&] { write_run_files(config, arguments, world.size()); };
+  run_training(config, world, start);
   return Exit::done;
 }
 

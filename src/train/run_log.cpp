@@ -45,14 +45,15 @@ void RunLog::note(const std::string& line) {
   if (out_) out_->progress.note(line);
 }
 
-void RunLog::step(int64_t done, const StepResult& result, double step_ms) {
+void RunLog::step(int64_t done, const StepResult& result, double step_ms, const Metrics& more) {
   if (!out_) return;
   const std::string detail = text_of("loss ", fixed(result.loss, 4));
   out_->progress.step(done, detail);
   if (result.skipped) note(text_of("step ", done, ": skipped, a gradient was not finite"));
   if (done % config_.train.log_every != 0 && done != config_.train.steps) return;
-  const Metrics metrics = {
+  Metrics metrics = {
       {"loss", result.loss}, {"lr", result.lr}, {"grad_norm", result.grad_norm}, {"step_ms", step_ms}};
+  metrics.insert(metrics.end(), more.begin(), more.end());
   out_->metrics.write(done, metrics);
   out_->events.scalars(done, metrics);
   out_->progress.report(done, detail);

@@ -20,8 +20,8 @@ class RunLog {
   RunLog(const Config& config, const World& world, int64_t steps_done);
 
   void note(const std::string& line);
-  // After each step; writes every train.log_every-th one and the last.
-  void step(int64_t done, const StepResult& result, double step_ms);
+  // After each step; writes every train.log_every-th one and the last, with these further figures.
+  void step(int64_t done, const StepResult& result, double step_ms, const Metrics& more = {});
   // Samples of this step, written into folder.
   void evaluation(int64_t done, const Evaluation& evaluation, const std::filesystem::path& folder);
   // The last word of a run: prints the figures and writes summary.json.

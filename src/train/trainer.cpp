@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/file_report.h"
+#include "train/memory_log.h"
 #include "train/parallelize.h"
 #include "train/recompute.h"
 #include "train/run_log.h"
@@ -94,6 +95,7 @@ class Training {
   Training(const Config& config, World& world)
       : config_(config),
         world_(world),
+        memory_(config, world),
         data_(open_data(config.data)),
         films_(config.sample.path.empty() ? data_.held_out : open_films(config.sample.path, config.data)),
         checkpoint_(agreed_checkpoint(config, world)),
@@ -118,7 +120,9 @@ class Training {
     }
     RunLog log(config_, world_, done);
     if (done > 0) log.note(text_of("resumed after step ", done));
+    if (!start.plan.empty()) log.note(start.plan);
     if (!kept.empty()) log.note(kept);
+    memory_.begin(done, start.planned);
     Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
     const double begin = seconds();
     for (; done < config_.train.steps; ++done) one_step(loader, log, done);
@@ -165,8 +169,9 @@ class Training {
     const StepResult result = step_(step_batch(loader.next()), index);
     const double step_ms = 1e3 * (seconds() - begin);
     const int64_t done = index + 1;
-    log.step(done, result, step_ms);
-    if (is_due(done, config_.train.log_every, config_.train.steps)) files_.exchange(world_.comm(), log);
+    const bool is_logged = is_due(done, config_.train.log_every, config_.train.steps);
+    log.step(done, result, step_ms, is_logged ? memory_.exchange(done) : Metrics{});
+    if (is_logged) files_.exchange(world_.comm(), log);
     if (is_due(done, config_.ckpt.every, config_.train.steps)) {
       save_checkpoint(config_, state(), done, world_.is_first());
       world_.comm().barrier("checkpoint").wait();
@@ -197,6 +202,7 @@ class Training {
 
   const Config& config_;
   World& world_;
+  MemoryLog memory_;  // sees what is allocated from here on
   DataSets data_;
   std::shared_ptr<const Dataset> films_;  // for samples and evaluation; may be null
   std::optional<fs::path> checkpoint_;    // that the run goes on from

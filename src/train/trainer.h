@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/config.h"
+#include "base/memory.h"
 #include "parallel/world.h"
 
 namespace orrery {
@@ -12,12 +13,14 @@ namespace orrery {
 // config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/.
 // Throws Error for settings or data that do not fit.
 struct TrainingStart {
+  std::string plan;     // one line for the log; empty: the run was not planned
+  MemoryUsage planned;  // memory of a rank at its peak
   // memory.policy = auto: what blocks may keep for backward on this rank.
   int64_t activation_budget_bytes = 0;
   // Called on the first rank when model, data and checkpoint have been found good, before the first step; it
   // writes what describes the run (config.ini, run.json), so that a refused run does not overwrite an earlier
   // one's.
-  std::function<void()> on_ready;
+  std::function<void()> on_ready = [] {};
 };
 void run_training(const Config& config, World& world, const TrainingStart& start);
 

@@ -145,5 +145,34 @@ TEST_F(TrainTest, generate_makes_the_same_film_again_and_refuses_what_does_not_f
               testing::AllOf(HasSubstr("clips 2"), HasSubstr("psnr_model_db"), HasSubstr("psnr_repeat_db")));
 }
 
+TEST_F(TrainTest, memory_of_each_rank_is_logged_beside_the_plan_and_agrees_with_it) {
+  const Result result = train("memory", "--parallel.shard=2", kTwoRanks);
+  ASSERT_EQ(result.code, 0) << result.text;
+  EXPECT_THAT(result.text, HasSubstr("plan fits: "));
+  std::istringstream in(file_text(folder_ + "/memory/memory.jsonl"));
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+  ASSERT_GE(lines.size(), 3u) << "the plan and two ranks";
+  EXPECT_EQ(lines[0].at("planned"), 1);
+  const double planned = lines[0].at("total_mib");
+  for (size_t i = 1; i < lines.size(); ++i)
+    EXPECT_NEAR(lines[i].at("total_mib").get<double>(), planned, 0.05 * planned);
+  EXPECT_GT(metrics("memory").back().at("memory.optimizer_mib").get<double>(), 0);
+}
+
+TEST_F(TrainTest, a_run_that_does_not_fit_ends_with_4_before_it_starts_and_shows_the_plan) {
+  const Result result = train("too_big", "--memory.limit_gib=0.1");
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.text, HasSubstr("the run does not fit: "));
+  EXPECT_THAT(result.text, HasSubstr("no layout of these ranks fits"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/too_big/config.ini"));
+}
+
+TEST_F(TrainTest, auto_recompute_takes_its_budget_from_the_plan) {
+  const Result result = train("auto", "--memory.policy=auto");
+  ASSERT_EQ(result.code, 0) << result.text;
+  EXPECT_THAT(result.text, HasSubstr("memory.policy=auto: blocks 0 to"));
+}
+
 }  // namespace
 }  // namespace orrery::cli

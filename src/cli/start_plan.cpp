@@ -1,0 +1,86 @@
+#include "cli/start_plan.h"
+
+#include <optional>
+
+#include "cli/machine.h"
+#include "data/bucket.h"
+#include "plan/auto_run.h"
+#include "plan/layouts.h"
+#include "plan/report.h"
+
+namespace orrery::cli {
+namespace {
+
+constexpr size_t kRows = 4;  // layouts that would fit, in a refusal
+
+// Of this machine, one of the world's; none for a GPU that is not known.
+std::optional<Ceilings> ceilings_here(const Config& config, const World& world) {
+  const MachineFacts facts = look_at_machine(config.train.run_dir);
+  if (config.numerics.device == Device::cpu) {
+    Ceilings c = read_ceilings("cpu");
+    c.memory_gib = static_cast<double>(facts.memory_bytes) / (1 << 30) / world.local_size();
+    c.ranks_per_node = world.local_size();
+    return c;
+  }
+  for (const auto& [model, name] : {std::pair{"B200", "b200"}, {"H200", "h200"}, {"H100", "h100"}})
+    for (const std::string& gpu : facts.gpus)
+      if (gpu.find(model) != std::string::npos) return read_ceilings(name);
+  return {};
+}
+
+std::vector<int> nodes_of(const World& world) {
+  std::vector<int> nodes;
+  for (int r = 0; r < world.size(); ++r) nodes.push_back(world.node_of(r));
+  return nodes;
+}
+
+// What steps there are: films of each bucket's shape, and images. Context ranks share out the images of a
+// batch, as ranks with clips of their own do.
+std::vector<Config> steps_of(const Config& config) {
+  std::vector<Config> steps;
+  for (const FrameSize& size : bucket_sizes(config.data.height, config.data.width, config.data.buckets)) {
+    Config c = config;
+    c.data.height = size.height;
+    c.data.width = size.width;
+    steps.push_back(c);
+    if (config.data.image_path.empty()) continue;
+    c.data.frames = 1;
+    c.parallel.shard *= c.parallel.context;
+    c.parallel.context = 1;
+    if (c.data.image_batch > 0) c.train.batch = c.data.image_batch;
+    steps.push_back(c);
+  }
+  return steps;
+}
+
+[[noreturn]] void refuse(const PlanReport& plan, const Ceilings& ceilings, int64_t ranks) {
+  const auto best = best_layouts(plan.config, ranks, ceilings, ClipsOf::batch);
+  throw Error(text_of("the run ", one_line(plan), "\n\n", describe(plan, ceilings), "\n",
+                      best.empty() ? "no layout of these ranks fits\n"
+                                   : "layouts that fit\n" + table_of(best, kRows)),
+              Exit::out_of_memory);
+}
+
+}  // namespace
+
+TrainingStart plan_start(const Config& config, const World& world) {
+  const auto ceilings = ceilings_here(config, world);
+  const bool is_auto = config.memory.policy == MemoryPolicy::automatic;
+  require(ceilings || !is_auto,
+          "memory.policy=auto: the ceilings of this GPU are not known; choose a policy");
+  if (!ceilings) return {};
+  TrainingStart start;
+  for (const Config& step : steps_of(config)) {
+    AutoRun run = is_auto ? auto_run(step, nodes_of(world), *ceilings)
+                          : AutoRun{quick_run(step, nodes_of(world), *ceilings), 0};
+    if (!run.report.fits()) refuse(run.report, *ceilings, world.size());
+    if (is_auto && (start.plan.empty() || run.budget_bytes < start.activation_budget_bytes))
+      start.activation_budget_bytes = run.budget_bytes;
+    if (run.report.memory.total() <= start.planned.total()) continue;
+    start.planned = run.report.memory;
+    start.plan = "plan " + one_line(run.report);
+  }
+  return start;
+}
+
+}  // namespace orrery::cli

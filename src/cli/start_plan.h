@@ -1,0 +1,13 @@
+#pragma once
+// The plan that train makes of itself before it starts: does it fit?
+#include "parallel/world.h"
+#include "train/trainer.h"
+
+namespace orrery::cli {
+
+// Plans this world's step for every shape that the data may have. Throws Error with Exit::out_of_memory, the
+// plan and the layouts that would fit, if the largest does not. On a GPU whose ceilings are unknown nothing
+// is planned; memory.policy=auto is then refused. All ranks get the same.
+TrainingStart plan_start(const Config& config, const World& world);
+
+}  // namespace orrery::cli
