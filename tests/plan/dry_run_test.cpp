@@ -71,6 +71,14 @@ TEST(DryRun, micro_batches_between_the_first_and_the_last_are_like_the_first) {
   EXPECT_NEAR(six.counted_clip_flops, two.counted_clip_flops, 1e-6 * two.counted_clip_flops);
 }
 
+TEST(DryRun, a_step_of_images_is_planned_too) {
+  Config c = released("2b", 8, 1, MemoryPolicy::none);
+  c.data.frames = 1;
+  const PlanReport r = planned(c);
+  EXPECT_GT(r.step_s, 0);
+  EXPECT_NEAR(r.counted_clip_flops / r.clip_flops, 1, 0.02);
+}
+
 TEST(DryRun, less_is_kept_for_more_recompute_and_longer_steps) {
   const PlanReport none = planned(released("2b", 8, 2, MemoryPolicy::none)),
                    attention = planned(released("2b", 8, 2, MemoryPolicy::predict2_2b_720_aggressive)),

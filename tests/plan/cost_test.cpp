@@ -1,0 +1,111 @@
+#include "plan/cost.h"
+
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
+
+#include "autograd/save_policy.h"
+#include "autograd/scope.h"
+#include "autograd/tape.h"
+#include "model/layers.h"
+#include "ops/activation.h"
+#include "ops/attention.h"
+#include "ops/linear.h"
+#include "ops/reduce.h"
+#include "ops/shape.h"
+
+namespace orrery {
+namespace {
+
+// Round numbers: 1 TFLOP/s for products, 2 and 4 for attention, half of that with few keys; 1 GB/s.
+Ceilings round_ceilings() {
+  Ceilings c = read_ceilings("h100");
+  c.matmul_float32_tflops = c.short_attention_forward_tflops = 1;
+  c.attention_forward_tflops = c.short_attention_backward_tflops = 2;
+  c.attention_backward_tflops = 4;
+  c.memory_gb_per_s = 1e6;
+  c.op_us = 0;
+  return c;
+}
+
+Variable meta(at::IntArrayRef shape, bool needs_grad = false) {
+  return Variable(at::empty(shape, at::device(at::kMeta).dtype(at::kFloat)), needs_grad);
+}
+
+struct Costs {
+  PlanClock clock;
+  MemoryMeter meter{at::kMeta};
+  Ceilings ceilings = round_ceilings();
+  OpCost cost{ceilings, clock, meter};
+  const Observing observing{cost};
+};
+
+TEST(OpCost, products_take_their_flops_in_both_directions) {
+  Costs c;
+  Recording recording;
+  const Variable y = ops::linear(meta({1000, 1000}, true), meta({500, 1000}, true), {});
+  EXPECT_NEAR(c.clock.now(), 1e9 / 1e12, 1e-9);
+  recording.backward({{y, at::empty({1000, 500}, y.value().options())}});
+  EXPECT_NEAR(c.clock.now(), 3e9 / 1e12, 1e-9);
+  EXPECT_EQ(c.cost.tally().forward_flops, 1e9);
+}
+
+TEST(OpCost, attention_has_rates_for_many_and_for_few_keys) {
+  Costs c;
+  Recording recording;
+  const auto seconds = [&](int64_t keys) {
+    const double begin = c.clock.now();
+    const Variable q = meta({1, 2048, 4, 64}, true);
+    (void)ops::attention(q, meta({1, keys, 4, 64}), meta({1, keys, 4, 64}));
+    return c.clock.now() - begin;
+  };
+  EXPECT_NEAR(seconds(2048), 4.0 * 2048 * 2048 * 256 / 2e12, 1e-9);
+  EXPECT_NEAR(seconds(512), 4.0 * 2048 * 512 * 256 / 1e12, 1e-9);
+}
+
+TEST(OpCost, other_ops_take_their_bytes_and_at_least_a_launch_but_views_nothing) {
+  Costs c;
+  c.ceilings.memory_gb_per_s = 1;
+  (void)ops::reshape(meta({1000, 1000}), {1000000});
+  EXPECT_EQ(c.clock.now(), 0);
+  (void)ops::gelu(meta({1000, 1000}));
+  EXPECT_NEAR(c.clock.now(), 8e6 / 1e9, 1e-12);
+  c.ceilings.op_us = 1e6;
+  (void)ops::gelu(meta({1}));
+  EXPECT_NEAR(c.clock.now(), 8e6 / 1e9 + 1, 1e-9);
+}
+
+struct Net final : Module {
+  Net() : mlp(this, "blocks.12.mlp", 64, 256) {}
+  Mlp mlp;
+};
+
+TEST(OpCost, recompute_takes_time_and_is_no_part_of_the_flops_and_labels_lose_their_numbers) {
+  double flops[2];
+  for (const bool recompute : {false, true}) {
+    Costs c;
+    Net net;
+    net.materialize(at::kMeta, at::kFloat);
+    if (recompute) net.mlp.save_policy = std::make_shared<SavePolicy>(std::vector<std::string>{});
+    Recording recording;
+    recording.backward(ops::mean(net.mlp(meta({128, 64}))));
+    flops[recompute] = c.cost.tally().forward_flops;
+    EXPECT_EQ(c.cost.tally().recompute_s > 0, recompute);
+    EXPECT_EQ(c.cost.tally().kept_bytes.contains("blocks.*.mlp.gelu"), !recompute);
+  }
+  EXPECT_EQ(flops[0], flops[1]);
+  EXPECT_EQ(without_numbers("blocks.12.mlp.layer1.linear"), "blocks.*.mlp.layer1.linear");
+}
+
+TEST(OpCost, temporaries_of_fused_kernels_are_not_in_the_peak) {
+  Costs c;
+  const MemoryTag tag(MemoryUse::activations);
+  Recording recording;
+  const Variable q = meta({1, 64, 2, 32}, true);
+  const int64_t before = c.meter.peak().total();
+  const AttentionResult result = ops::attention_with_lse(q, q, q);
+  EXPECT_EQ(c.meter.peak().total() - before,
+            static_cast<int64_t>(result.out.value().nbytes() + result.lse.nbytes()));
+}
+
+}  // namespace
+}  // namespace orrery
