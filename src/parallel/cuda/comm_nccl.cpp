@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -15,14 +16,13 @@ namespace orrery {
 namespace {
 
 struct NcclPending final : Work::Pending {
-  NcclPending(std::shared_ptr<NcclWatch::Call> call, at::Device device, at::Tensor out, at::Tensor in)
-      : call(std::move(call)), device(device), out(std::move(out)), in(std::move(in)) {}
-  void wait() override { call->finished.block(c10::cuda::getCurrentCUDAStream(device.index())); }
-  bool ready() override { return call->finished.query(); }
+  NcclPending(c10::cuda::CUDAEvent finished, at::Tensor out, at::Tensor in)
+      : finished(std::move(finished)), out(std::move(out)), in(std::move(in)) {}
+  void wait() override { finished.block(c10::cuda::getCurrentCUDAStream(finished.device_index())); }
+  bool ready() override { return finished.query(); }
 
-  std::shared_ptr<NcclWatch::Call> call;
-  at::Device device;
-  at::Tensor out, in;
+  c10::cuda::CUDAEvent finished;
+  at::Tensor out, in;  // held until the current stream is ordered after the call
 };
 
 class NcclComm final : public Comm {
@@ -60,22 +60,14 @@ NcclComm::NcclComm(std::shared_ptr<NcclWatch> watch, std::unique_ptr<MpiComm> ho
       host_(std::move(host)),
       device_(device),
       stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
-      group_(watch_->add_group(name(), host_->queue())) {
-  try {
-    open();
-  } catch (...) {
-    watch_->remove_group(group_);
-    throw;
-  }
-}
+      group_(watch_->add_group(name(), host_->queue())) {}
 
+// At the first call: a communicator takes hundreds of megabytes, and not all groups of a mesh are used.
 void NcclComm::open() {
-  const c10::cuda::CUDAGuard guard(device_);
   token_ = at::zeros({1}, at::TensorOptions(device_).dtype(at::kFloat));
-  const auto setting_up = std::make_shared<NcclWatch::Call>();  // on the host: its events are never recorded
-  watch_->add(*group_, setting_up, "set-up of NCCL");
+  const int64_t number = watch_->add(*group_, "set-up of NCCL");
   comm_ = open_communicator(*host_);
-  setting_up->issued = true;
+  group_->progress.finish_on_host(number);
   watch_->set_comm(*group_, comm_);
 }
 
@@ -83,7 +75,7 @@ void NcclComm::open() {
 // for it: it is left to the end of the process, which is near.
 NcclComm::~NcclComm() {
   watch_->set_comm(*group_, nullptr);
-  if (std::uncaught_exceptions() == 0) {
+  if (comm_ && std::uncaught_exceptions() == 0) {
     try {
       const c10::cuda::CUDAGuard guard(device_);
       close_communicator(comm_, stream_);
@@ -104,18 +96,18 @@ Work NcclComm::start(Collective call) {
     if (tensor.defined())
       require(tensor.device() == device_, title, " of ", name(), ": tensor is on ", tensor.device(),
               ", this communicator on ", device_);
-  if (call.kind == Collective::Kind::barrier) call.out = token_;
   const c10::cuda::CUDAGuard guard(device_);
-  c10::cuda::CUDAEvent inputs;
+  if (!comm_) open();
+  if (call.kind == Collective::Kind::barrier) call.out = token_;
+  c10::cuda::CUDAEvent inputs, finished;
   inputs.record(c10::cuda::getCurrentCUDAStream(device_.index()));
   inputs.block(stream_);
-  const auto under_way = std::make_shared<NcclWatch::Call>();
-  under_way->reached.record(stream_);
-  watch_->add(*group_, under_way, title);  // before NCCL's call: its first one connects to the peers
-  issue(call, comm_, rank(), stream_);
-  under_way->finished.record(stream_);
-  under_way->issued = true;
-  return Work(std::make_unique<NcclPending>(under_way, device_, std::move(call.out), std::move(call.in)));
+  const int64_t number = watch_->add(*group_, title);
+  group_->progress.mark_reached(number, stream_);
+  issue(call, comm_, rank(), stream_);  // the first one connects to the peers, which may take its time
+  group_->progress.mark_finished(number, stream_);
+  finished.record(stream_);
+  return Work(std::make_unique<NcclPending>(std::move(finished), std::move(call.out), std::move(call.in)));
 }
 
 }  // namespace
@@ -127,7 +119,7 @@ std::unique_ptr<Comm> nccl_comm(World& world, Comm& host, at::Device device) {
   if (host.size() == 1) return single_rank_comm(host.name(), c10::DeviceType::CUDA);
   const auto* mpi = dynamic_cast<MpiComm*>(&host);
   require(mpi != nullptr, "collectives of ", host.name(), ": NCCL is set up over a Comm in host memory");
-  auto watch = std::make_shared<NcclWatch>(world, mpi->engine(), device);
+  auto watch = std::make_shared<NcclWatch>(world, mpi->engine());
   return make(std::move(watch), host.split(0, host.rank(), host.name()), device);
 }
 

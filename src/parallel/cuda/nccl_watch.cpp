@@ -1,7 +1,5 @@
 #include "parallel/cuda/nccl_watch.h"
 
-#include <c10/cuda/CUDAGuard.h>
-
 #include "parallel/cuda/check.h"
 
 namespace orrery {
@@ -14,8 +12,8 @@ constexpr double kMostPerPoll_s = 1;  // while this process itself was stopped, 
 
 }  // namespace
 
-NcclWatch::NcclWatch(World& world, std::shared_ptr<MpiEngine> engine, at::Device device)
-    : world_(world), engine_(std::move(engine)), device_(device) {
+NcclWatch::NcclWatch(World& world, std::shared_ptr<MpiEngine> engine)
+    : world_(world), engine_(std::move(engine)) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -30,8 +28,9 @@ NcclWatch::~NcclWatch() {
 
 std::shared_ptr<NcclWatch::Group> NcclWatch::add_group(std::string name,
                                                        std::shared_ptr<MpiEngine::Queue> queue) {
+  const std::shared_ptr<Group> group(new Group{.name = std::move(name), .queue = std::move(queue)});
   const std::lock_guard lock(mutex_);
-  return groups_.emplace_back(new Group{.name = std::move(name), .queue = std::move(queue)});
+  return groups_.emplace_back(group);
 }
 
 void NcclWatch::set_comm(Group& group, ncclComm_t comm) {
@@ -44,10 +43,10 @@ void NcclWatch::remove_group(const std::shared_ptr<Group>& group) {
   std::erase(groups_, group);
 }
 
-void NcclWatch::add(Group& group, const std::shared_ptr<Call>& call, std::string name) {
-  call->record = engine_->note_issued(*group.queue, std::move(name));
+int64_t NcclWatch::add(Group& group, std::string name) {
+  CallRecord record = engine_->note_issued(*group.queue, std::move(name));
   const std::lock_guard lock(mutex_);
-  group.calls.push_back(call);
+  return group.calls.emplace_back(Group::Call{std::move(record)}).number;
 }
 
 void NcclWatch::give_up() noexcept {
@@ -57,7 +56,6 @@ void NcclWatch::give_up() noexcept {
 
 void NcclWatch::run() {
   try {
-    const c10::cuda::CUDAGuard guard(device_);  // else CUDA would make a context on GPU 0 too
     auto last = Clock::now();
     std::unique_lock lock(mutex_);
     while (!stop_) {
@@ -75,21 +73,18 @@ void NcclWatch::run() {
 void NcclWatch::look_at(Group& group, double passed_s) {
   require_no_error(group);
   auto& calls = group.calls;
-  while (!calls.empty() && calls.front()->issued && calls.front()->finished.query()) {
-    engine_->note_finished(*group.queue, calls.front()->record.number);
-    calls.pop_front();
-  }
+  for (; !calls.empty() && calls.front().number <= group.progress.finished(); calls.pop_front())
+    engine_->note_finished(*group.queue, calls.front().number);
   if (calls.empty()) return;
-  Call& head = *calls.front();
+  Group::Call& head = calls.front();
   if (head.waits_for_peers) {
     head.waited_s += passed_s;
-  } else if (head.reached.query()) {
+  } else if (head.number <= group.progress.reached()) {
     head.waits_for_peers = true;
-    engine_->note_reached(*group.queue, head.record.number);
+    engine_->note_reached(*group.queue, head.number);
   }
   const double limit_s = engine_->timeout_s();
-  if (head.waited_s >= limit_s)
-    throw Error(engine_->explain(*group.queue, head.record, limit_s), Exit::peer_lost);
+  if (head.waited_s >= limit_s) throw Error(engine_->explain(*group.queue, head, limit_s), Exit::peer_lost);
 }
 
 void NcclWatch::require_no_error(const Group& group) const {
@@ -98,8 +93,8 @@ void NcclWatch::require_no_error(const Group& group) const {
   check(ncclCommGetAsyncError(group.comm, &status));
   if (status == ncclSuccess || status == ncclInProgress) return;
   const std::string during = group.calls.empty() ? "between calls"
-                                                 : text_of("during ", group.calls.front()->record.name,
-                                                           " of step ", group.calls.front()->record.step);
+                                                 : text_of("during ", group.calls.front().name, " of step ",
+                                                           group.calls.front().step);
   throw Error(text_of("communicator ", group.name, ", ", during, ": NCCL: ", ncclGetErrorString(status), ": ",
                       ncclGetLastError(group.comm)),
               Exit::peer_lost);

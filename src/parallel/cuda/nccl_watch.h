@@ -4,16 +4,15 @@
 // nccl_comm(). Used by NcclComm alone.
 //
 // A call's time counts from when this rank's GPU came to it, not from when the host issued it: a host may be
-// a whole step ahead.
-#include <c10/cuda/CUDAEvent.h>
+// a whole step ahead. The thread makes no call of CUDA (stream_progress.h says why).
 #include <nccl.h>
 
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <thread>
 
+#include "parallel/cuda/stream_progress.h"
 #include "parallel/mpi_engine.h"
 #include "parallel/world.h"
 
@@ -21,29 +20,26 @@ namespace orrery {
 
 class NcclWatch {
  public:
-  // Events that were never recorded count as passed.
-  struct Call {
-    c10::cuda::CUDAEvent reached, finished;  // before and after NCCL's work on the communication stream
-    std::atomic<bool> issued = false;        // set when finished has been recorded
-    CallRecord record = {};
-    bool waits_for_peers = false;  // this and the next are the thread's own
-    double waited_s = 0;
-  };
-  // The calls of one communicator in order.
+  // A communicator and its calls under way, in order.
   struct Group {
+    struct Call : CallRecord {
+      bool waits_for_peers = false;
+      double waited_s = 0;
+    };
     std::string name;
     std::shared_ptr<MpiEngine::Queue> queue;
+    StreamProgress progress = {};
     ncclComm_t comm = nullptr;
-    std::deque<std::shared_ptr<Call>> calls = {};
+    std::deque<Call> calls = {};
   };
 
-  NcclWatch(World& world, std::shared_ptr<MpiEngine> engine, at::Device device);
+  NcclWatch(World& world, std::shared_ptr<MpiEngine> engine);
   ~NcclWatch();
 
   std::shared_ptr<Group> add_group(std::string name, std::shared_ptr<MpiEngine::Queue> queue);
   void set_comm(Group& group, ncclComm_t comm);  // from now on its asynchronous errors are looked for
   void remove_group(const std::shared_ptr<Group>& group);
-  void add(Group& group, const std::shared_ptr<Call>& call, std::string name);
+  int64_t add(Group& group, std::string name);  // the call's number in the queue's sequence
 
   // Ends the run with the exception under way.
   [[noreturn]] void give_up() noexcept;
@@ -55,7 +51,6 @@ class NcclWatch {
 
   World& world_;
   const std::shared_ptr<MpiEngine> engine_;
-  const at::Device device_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::shared_ptr<Group>> groups_;

@@ -58,6 +58,7 @@ int body(World& world, std::string_view mode, int culprit) {
   }
   misbehave(mode, world.rank() == culprit, *comm, x);
   comm->all_reduce(x, ReduceOp::sum, "gradients 1").wait();
+  // The first use of min: CUDA may load its kernel now and hold a lock until the GPU has done what it has.
   return x.min().item<float>() == static_cast<float>(world.size()) ? 0 : 1;
 }
 
