@@ -14,13 +14,17 @@ namespace {
 
 World* world_of_tests = nullptr;
 
-// Ranks other than 0 print failures alone.
+// Ranks other than 0 print failures alone. GoogleTest holds its lock while it reports a part of a test:
+// whoever asks it for the current test then waits forever.
 class FailurePrinter final : public testing::EmptyTestEventListener {
+  void OnTestStart(const testing::TestInfo& test) override { test_ = test.name(); }
   void OnTestPartResult(const testing::TestPartResult& result) override {
-    if (!result.failed()) return;
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    std::cerr << text_of("rank ", world_of_tests->rank(), ": ", test ? test->name() : "", ": ", result, "\n");
+    if (result.failed())
+      std::cerr << text_of("rank ", world_of_tests->rank(), ": ", test_, ": ", result, "\n");
   }
+  void OnTestEnd(const testing::TestInfo&) override { test_.clear(); }
+
+  std::string test_;
 };
 
 int run_tests(World& world) {
