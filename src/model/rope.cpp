@@ -28,7 +28,7 @@ at::Tensor positions(int64_t first, int64_t count, const at::Tensor& options_of)
 RopeDims rope_dims(int64_t head_dim) {
   const int64_t spatial = head_dim / 6 * 2;
   require(head_dim % 2 == 0 && spatial > 2 && head_dim - 2 * spatial > 2, "rope: head dim ", head_dim,
-          ", wanted an even number of at least 18");
+          ", wanted an even number of at least 12");
   return {head_dim - 2 * spatial, spatial, spatial};
 }
 
