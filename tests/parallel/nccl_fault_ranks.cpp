@@ -1,4 +1,4 @@
-// The program that nccl_fault_test.cpp runs under mpirun: nccl_fault_ranks MODE RANK. All ranks work through
+// The program that fault_gpu_test.cpp runs under mpirun: nccl_fault_ranks MODE RANK. All ranks work through
 // collectives on their GPUs; rank RANK fails in the way MODE names. Time-out of collectives: 2 s.
 #include <ATen/Context.h>
 #include <ATen/cuda/Sleep.h>

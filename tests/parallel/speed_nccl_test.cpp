@@ -13,7 +13,7 @@
 #include <chrono>
 #include <cstdio>
 
-#include "parallel/cuda/nccl_fixture.h"
+#include "parallel/nccl_fixture.h"
 
 namespace orrery {
 namespace {
