@@ -26,12 +26,13 @@ inline Config odd_config(Dtype dtype) {
   return c;
 }
 
-// Samples [begin, end) of a global batch of latents.
+// Samples [begin, end) of a global batch of latents, on the device of the run.
 inline flow::FlowBatch latents(const Config& c, flow::BatchKind kind, int64_t begin, int64_t end) {
+  const at::Device device = device_of(c.numerics, ::orrery::test_world().local_rank());
   const at::ScalarType dtype = c.numerics.dtype == Dtype::float64 ? at::kDouble : at::kFloat;
   const int64_t frames = kind == flow::BatchKind::image ? 1 : 1 + (c.data.frames - 1) / 4;
   const auto normal = [&](const char* purpose, at::IntArrayRef shape) {
-    return Rng(5, purpose).normal_tensor(shape).to(dtype).slice(0, begin, end);
+    return Rng(5, purpose).normal_tensor(shape).to(dtype).slice(0, begin, end).to(device);
   };
   std::vector<int64_t> samples;
   for (int64_t i = begin; i < end; ++i) samples.push_back(i);
@@ -49,12 +50,17 @@ inline flow::FlowBatch latents(const Config& c, flow::BatchKind kind, int64_t be
 
 struct Outcome {
   std::vector<double> losses, norms;
-  std::vector<at::Tensor> tensors;  // whole, on every rank: weights after the steps, or gradients
+  std::vector<at::Tensor>
+      tensors;  // whole, in host memory of every rank: weights after the steps, or gradients
 };
+
+inline at::Tensor on_host(const at::Tensor& x) {
+  return x.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
+}
 
 // Mean loss and gradients of the global batch.
 inline Outcome gradients(const Config& config, flow::BatchKind kind, const Mesh& mesh) {
-  SceneNetwork model(config, mesh);
+  SceneNetwork model(config, mesh, ::orrery::test_world().local_rank());
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
   const auto text = make_text_encoder(config);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
@@ -67,14 +73,14 @@ inline Outcome gradients(const Config& config, flow::BatchKind kind, const Mesh&
   for (size_t i = 0; i < grads.size(); ++i) {
     ShardView view = model.fsdp().weights()[i];
     view.local = grads[i];
-    out.tensors.push_back(model.fsdp().whole(view).clone());
+    out.tensors.push_back(on_host(model.fsdp().whole(view)));
   }
   return out;
 }
 
 // Losses, norms and weights of some steps of training.
 inline Outcome trained(const Config& config, const Mesh& mesh, int64_t steps) {
-  SceneNetwork model(config, mesh);
+  SceneNetwork model(config, mesh, ::orrery::test_world().local_rank());
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
   const auto text = make_text_encoder(config);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
@@ -85,7 +91,7 @@ inline Outcome trained(const Config& config, const Mesh& mesh, int64_t steps) {
     out.losses.push_back(result.loss);
     out.norms.push_back(result.grad_norm);
   }
-  for (const ShardView& w : model.fsdp().weights()) out.tensors.push_back(model.fsdp().whole(w).clone());
+  for (const ShardView& w : model.fsdp().weights()) out.tensors.push_back(on_host(model.fsdp().whole(w)));
   return out;
 }
 
@@ -94,9 +100,8 @@ struct Alone {
   Mesh mesh{*comm, {0}, {}};
 };
 
-// All ranks on one node, in the order of the world.
-inline Mesh mesh_of(MeshShape shape) {
-  Comm& comm = ::orrery::test_world().comm();
+// All ranks on one node, in the order of comm, which has all of them.
+inline Mesh mesh_of(MeshShape shape, Comm& comm = ::orrery::test_world().comm()) {
   return {comm, std::vector<int>(static_cast<size_t>(comm.size()), 0), shape};
 }
 

@@ -60,10 +60,10 @@ inline LinearTokenizer scene_tokenizer(int64_t channels) {
   return fit.finish(channels, 0);
 }
 
-// A sharded network with initial values.
+// A sharded network with initial values. local_rank: which GPU, if it is on one.
 struct SceneNetwork {
-  SceneNetwork(const Config& c, const Mesh& mesh) : net(dit_config(c)) {
-    parallel = parallelize_dit(net, mesh, c, device_of(c.numerics, 0));
+  SceneNetwork(const Config& c, const Mesh& mesh, int local_rank = 0) : net(dit_config(c)) {
+    parallel = parallelize_dit(net, mesh, c, device_of(c.numerics, local_rank));
     parallel.fsdp->initialize(static_cast<uint64_t>(c.train.seed));
   }
   DiT net;
