@@ -46,6 +46,16 @@ std::vector<int> nodes_of(const World& world) {
   return nodes;
 }
 
+// A communicator on GPUs costs half a GiB, so groups with the same ranks share one: axes of one rank add none.
+// Only the exchanges of context parallelism have a line to themselves, since weights travel at the same time.
+constexpr unsigned kContextBit = 1u << static_cast<unsigned>(Axis::context);
+unsigned without_axes_of_one(const MeshShape& shape, unsigned axes) {
+  const int sizes[] = {shape.replicate, shape.shard, shape.context};
+  for (unsigned a = 0; a < 3; ++a)
+    if (sizes[a] == 1) axes &= ~(1u << a);
+  return axes;
+}
+
 }  // namespace
 
 MeshShape resolve_mesh(MeshShape shape, int num_ranks) {
@@ -93,8 +103,12 @@ Mesh::Mesh(int rank, const std::vector<int>& node_of, MeshShape shape, const Com
   for (int i = 0; i < shape_.size(); ++i)
     if (node_of[order[i]] != node_of[order[i / shape_.context * shape_.context]])
       context_inside_node_ = false;
-  for (unsigned axes = 1; axes < comms_.size(); ++axes)
-    comms_[axes] = make_comm(group_along(shape_, coordinates_, axes, order));
+  for (unsigned axes = 1; axes < comms_.size(); ++axes) {
+    const unsigned same = without_axes_of_one(shape_, axes);
+    comms_[axes] = same != axes && same != 0 && same != kContextBit
+                       ? comms_[same]
+                       : std::shared_ptr<Comm>(make_comm(group_along(shape_, coordinates_, axes, order)));
+  }
 }
 
 Comm& Mesh::along(std::initializer_list<Axis> axes) const {

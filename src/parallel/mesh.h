@@ -55,7 +55,7 @@ class Mesh {
   MeshShape shape_;
   std::array<int, 3> coordinates_{};
   bool context_inside_node_ = true;
-  std::array<std::unique_ptr<Comm>, 8> comms_;  // by the set of axes as bits
+  std::array<std::shared_ptr<Comm>, 8> comms_;  // by the set of axes as bits; equal groups share one
 };
 
 }  // namespace orrery

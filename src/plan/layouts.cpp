@@ -1,6 +1,9 @@
 #include "plan/layouts.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
+#include <future>
 #include <optional>
 
 #include "base/error.h"
@@ -13,8 +16,8 @@ namespace {
 constexpr MemoryPolicy kPolicies[] = {MemoryPolicy::none, MemoryPolicy::mm_only,
                                       MemoryPolicy::predict2_2b_720_aggressive, MemoryPolicy::full};
 constexpr size_t kAutomatic = 1;       // layouts that are planned with memory.policy=auto
-constexpr int kShards = 4;             // sizes of shard that are looked at once they fit
-constexpr double kBytesPerWeight = 4;  // at least, of what is split: the weight itself
+constexpr int kShards = 3;             // sizes of shard that are looked at once they fit
+constexpr double kBytesPerWeight = 8;  // at least, of what is split: weight, gradient and moments in bfloat16
 
 std::vector<int> divisors(int64_t number) {
   std::vector<int> out;
@@ -41,6 +44,7 @@ std::vector<MicroBatch> micro_batches(const Config& config, int64_t clips) {
   return out;
 }
 
+// Of one size of context.
 class Search {
  public:
   Search(const Config& config, int64_t ranks, const Ceilings& ceilings, ClipsOf clips)
@@ -51,29 +55,13 @@ class Search {
         nodes_(nodes_of(ranks, ceilings)),
         weights_(static_cast<double>(DiT(dit_config(config)).num_parameters())) {}
 
-  std::vector<PlanReport> run() {
-    for (const int context : context_sizes(config_, ranks_, ceilings_)) shards(context);
-    sort();
-    if (config_.memory.policy == MemoryPolicy::automatic) choose_kept();
+  std::vector<PlanReport> run(int context) {
+    const c10::InferenceMode inference;  // runs on a thread of its own
+    shards(context);
     return std::move(found_);
   }
 
  private:
-  void sort() {
-    std::stable_sort(found_.begin(), found_.end(),
-                     [](const auto& a, const auto& b) { return a.clips_per_s > b.clips_per_s; });
-  }
-
-  // The best ones again, with the least recompute that fits instead of a fixed policy.
-  void choose_kept() {
-    for (size_t i = 0; i < std::min(found_.size(), kAutomatic); ++i) {
-      PlanReport& report = found_[i];
-      report.config.memory.policy = MemoryPolicy::automatic;
-      report = dry_run(Config(report.config), nodes_, ceilings_);
-    }
-    sort();
-  }
-
   void shards(int context) {
     int fitting = 0;
     for (const int shard : divisors(ranks_ / context)) {
@@ -81,28 +69,33 @@ class Search {
       if (clips_of_ == ClipsOf::groups) config_.train.batch = replicate * shard;
       if (config_.train.batch % (replicate * shard) != 0) continue;
       if (kBytesPerWeight * weights_ / (shard * context) > limit()) continue;
-      const int64_t clips = config_.train.batch / (replicate * shard);
-      bool fits = false;
-      for (const MicroBatch& micro : micro_batches(config_, clips))
-        fits |= policies({replicate, shard, context}, micro);
-      if (fits && ++fitting == kShards) return;
+      if (micro_batches_of({replicate, shard, context}) && ++fitting == kShards) return;
     }
   }
 
-  // The first policy that fits; whether one does.
-  bool policies(const MeshShape& mesh, const MicroBatch& micro) {
-    const auto plan = [&](MemoryPolicy policy) {
-      return quick_run(with_layout(config_, mesh, policy, micro), nodes_, ceilings_);
-    };
-    std::optional<PlanReport> least = plan(MemoryPolicy::full);
-    if (!least->fits()) return false;
-    for (const MemoryPolicy policy : kPolicies) {
-      PlanReport report = policy == MemoryPolicy::full ? std::move(*least) : plan(policy);
-      if (!report.fits()) continue;
-      found_.push_back(std::move(report));
-      return true;
+  // Whether one fits. Other micro-batches than the first are worth it only if they save recompute.
+  bool micro_batches_of(const MeshShape& mesh) {
+    const int64_t clips = config_.train.batch / (mesh.replicate * mesh.shard);
+    size_t end = std::size(kPolicies);
+    for (const MicroBatch& micro : micro_batches(config_, clips)) end = first_fitting(mesh, micro, end);
+    return end < std::size(kPolicies);
+  }
+
+  // Of the policies [0, end), by falling memory, the first that fits; end if none does.
+  size_t first_fitting(const MeshShape& mesh, const MicroBatch& micro, size_t end) {
+    std::optional<PlanReport> best;
+    for (size_t begin = 0; begin < end;) {
+      const size_t middle = (begin + end) / 2;
+      PlanReport report = quick_run(with_layout(config_, mesh, kPolicies[middle], micro), nodes_, ceilings_);
+      if (report.fits()) {
+        best = std::move(report);
+        end = middle;
+      } else {
+        begin = middle + 1;
+      }
     }
-    return false;
+    if (best) found_.push_back(std::move(*best));
+    return end;
   }
 
   double limit() const {
@@ -119,6 +112,11 @@ class Search {
   std::vector<PlanReport> found_;
 };
 
+void sort(std::vector<PlanReport>& reports) {
+  std::stable_sort(reports.begin(), reports.end(),
+                   [](const auto& a, const auto& b) { return a.clips_per_s > b.clips_per_s; });
+}
+
 }  // namespace
 
 Config with_layout(Config config, const MeshShape& mesh, MemoryPolicy policy, const MicroBatch& micro) {
@@ -134,7 +132,22 @@ Config with_layout(Config config, const MeshShape& mesh, MemoryPolicy policy, co
 std::vector<PlanReport> best_layouts(const Config& config, int64_t ranks, const Ceilings& ceilings,
                                      ClipsOf clips) {
   require(ranks >= 1 && ranks <= 1 << 20, "plan: ", ranks, " ranks, wanted 1 to ", 1 << 20);
-  return Search(config, ranks, ceilings, clips).run();
+  std::vector<std::future<std::vector<PlanReport>>> searches;
+  for (const int context : context_sizes(config, ranks, ceilings))
+    searches.push_back(std::async(
+        std::launch::async, [&, context] { return Search(config, ranks, ceilings, clips).run(context); }));
+  std::vector<PlanReport> found;
+  for (auto& search : searches)
+    for (PlanReport& report : search.get()) found.push_back(std::move(report));
+  sort(found);
+  if (config.memory.policy != MemoryPolicy::automatic) return found;
+  // The best ones again, with the least recompute that fits instead of a fixed policy.
+  for (size_t i = 0; i < std::min(found.size(), kAutomatic); ++i) {
+    found[i].config.memory.policy = MemoryPolicy::automatic;
+    found[i] = dry_run(Config(found[i].config), nodes_of(ranks, ceilings), ceilings);
+  }
+  sort(found);
+  return found;
 }
 
 }  // namespace orrery

@@ -10,7 +10,7 @@ namespace orrery {
 enum class ClipsOf { batch, groups };
 
 // Layouts that fit, by falling clips a second. Context sizes are those that divide frames, leave each rank a
-// head and stay inside a node; of shard sizes that fit, the four smallest. Micro-batches are train's; where
+// head and stay inside a node; of shard sizes that fit, the three smallest. Micro-batches are train's; where
 // that is 0 also single clips, their gradients reduced together or one by one. The policies are none, the two
 // modes of the reference that keep attention, and full; the first that fits counts. Under memory.policy=auto
 // the best layout is planned again with it. Empty: nothing fits.
