@@ -11,7 +11,7 @@
 #include "cli/run_files.h"
 #include "cli/start_plan.h"
 #include "infer/world_model.h"
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 #include "train/trainer.h"
 
 namespace orrery::cli {

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 
 namespace orrery {
 

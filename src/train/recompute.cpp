@@ -10,7 +10,7 @@
 #include "autograd/save_policy.h"
 #include "base/error.h"
 #include "ops/numeric.h"
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 
 namespace orrery {
 namespace {

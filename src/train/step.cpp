@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "infer/world_model.h"
 #include "ops/elementwise.h"
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 
 namespace orrery {
 namespace {

@@ -6,8 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "parallel/agreement.h"
 #include "parallel/collectives.h"
-#include "parallel/data_parallel.h"
 #include "parallel/mesh.h"
 #include "parallel/monitor.h"
 

@@ -16,12 +16,18 @@
 #include "ops/loss.h"
 #include "ops/reduce.h"
 #include "parallel/context_split.h"
-#include "parallel/data_parallel.h"
 #include "parallel/ulysses.h"
 #include "world.h"
 
 namespace orrery {
 namespace {
+
+void mean_over(Comm& comm, std::vector<at::Tensor>& tensors) {
+  for (at::Tensor& tensor : tensors) {
+    tensor = tensor.contiguous();
+    comm.all_reduce(tensor, ReduceOp::mean, "gradient").wait();
+  }
+}
 
 // Latent sizes; 9 tokens a rank.
 constexpr int64_t kBatch = 2, kRankFrames = 3, kRows = 2, kColumns = 6;
@@ -118,7 +124,7 @@ Outcome run_network(const DiT& net, const DiTInput& in, const at::Tensor& target
 Outcome run_spread(const DiT& net, const DiTInput& whole, const at::Tensor& target, Comm& comm) {
   Outcome out = run_network(net, cut(whole, comm), local_frames(target, 2, comm).contiguous());
   comm.all_reduce(out.loss, ReduceOp::mean, "loss").wait();
-  all_reduce_gradients(comm, out.grads, ReduceOp::mean);
+  mean_over(comm, out.grads);
   return out;
 }
 
@@ -191,10 +197,10 @@ double descend(const DiT& net, const flow::FlowBatch& batch, int64_t first_frame
   Recording recording;
   const flow::FlowLoss result = flow::flow_loss(config, denoiser(net, first_frame), batch);
   recording.backward(result.loss);
-  const Tensors grads = take_gradients(net);
+  Tensors grads = take_gradients(net);
   at::Tensor loss = result.loss.value().clone();
   comm.all_reduce(loss, ReduceOp::mean, "loss").wait();
-  all_reduce_gradients(comm, grads, ReduceOp::mean);
+  mean_over(comm, grads);
   const auto parameters = net.parameters();
   for (size_t i = 0; i < grads.size(); ++i) at::Tensor(parameters[i]->value()).sub_(grads[i] * 0.05);
   return loss.item<double>();

@@ -8,7 +8,7 @@
 #include "model/presets.h"
 #include "ops/loss.h"
 #include "ops/reduce.h"
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 #include "parallel/fsdp.h"
 #include "parallel/ulysses.h"
 #include "train/recompute.h"

@@ -1,9 +1,8 @@
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 
 #include <ATen/ops/empty.h>
 
 #include <cstring>
-#include <deque>
 #include <map>
 
 #include "base/error.h"
@@ -11,59 +10,6 @@
 
 namespace orrery {
 namespace {
-
-constexpr size_t kBucketsUnderWay = 4;  // bounds the memory of buckets; more would not hide more
-
-struct Bucket {
-  std::vector<at::Tensor> tensors = {};
-  int64_t count = 0;
-  at::Tensor flat = {};  // undefined: the one tensor travels itself
-  Work work = {};
-};
-
-at::ScalarType bucket_dtype(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
-std::deque<Bucket> buckets_of(const std::vector<at::Tensor>& tensors, int64_t bucket_bytes) {
-  std::deque<Bucket> buckets;
-  for (const at::Tensor& tensor : tensors) {
-    const auto dtype = bucket_dtype(tensor);
-    const int64_t room = bucket_bytes / static_cast<int64_t>(at::elementSize(dtype));
-    if (buckets.empty() || bucket_dtype(buckets.back().tensors[0]) != dtype ||
-        buckets.back().count + tensor.numel() > room)
-      buckets.emplace_back();
-    buckets.back().tensors.push_back(tensor);
-    buckets.back().count += tensor.numel();
-  }
-  return buckets;
-}
-
-void start(Comm& comm, Bucket& bucket, ReduceOp op, const std::string& label) {
-  const at::Tensor& first = bucket.tensors[0];
-  const auto dtype = bucket_dtype(first);
-  if (bucket.tensors.size() == 1 && first.is_contiguous() && first.scalar_type() == dtype) {
-    bucket.work = comm.all_reduce(first, op, label);
-    return;
-  }
-  bucket.flat = at::empty({bucket.count}, first.options().dtype(dtype));
-  int64_t offset = 0;
-  for (const at::Tensor& tensor : bucket.tensors) {
-    bucket.flat.narrow(0, offset, tensor.numel()).view(tensor.sizes()).copy_(tensor);
-    offset += tensor.numel();
-  }
-  bucket.work = comm.all_reduce(bucket.flat, op, label);
-}
-
-void finish(Bucket& bucket) {
-  bucket.work.wait();
-  int64_t offset = 0;
-  if (!bucket.flat.defined()) return;
-  for (at::Tensor& tensor : bucket.tensors) {
-    tensor.copy_(bucket.flat.narrow(0, offset, tensor.numel()).view(tensor.sizes()));
-    offset += tensor.numel();
-  }
-}
 
 std::string_view line_at(std::string_view text, size_t start) {
   return text.substr(start, text.find('\n', start) - start);
@@ -98,27 +44,6 @@ bool same_everywhere(Comm& comm, std::string_view what, std::string_view text) {
 }
 
 }  // namespace
-
-void all_reduce_gradients(Comm& comm, const std::vector<at::Tensor>& gradients, ReduceOp op,
-                          int64_t bucket_bytes) {
-  require(bucket_bytes > 0, "gradient buckets of ", bucket_bytes, " bytes (wanted: positive)");
-  for (size_t i = 0; i < gradients.size(); ++i)
-    require(gradients[i].defined() && at::isFloatingType(gradients[i].scalar_type()), "gradient ", i, " of ",
-            gradients.size(), " is ",
-            gradients[i].defined() ? text_of("of dtype ", gradients[i].scalar_type()) : "undefined");
-  if (comm.size() == 1) return;
-  auto waiting = buckets_of(gradients, bucket_bytes);
-  std::deque<Bucket> under_way;
-  for (int64_t number = 0; !waiting.empty() || !under_way.empty();) {
-    while (!waiting.empty() && under_way.size() < kBucketsUnderWay) {
-      start(comm, waiting.front(), op, text_of("gradients ", number++));
-      under_way.push_back(std::move(waiting.front()));
-      waiting.pop_front();
-    }
-    finish(under_way.front());
-    under_way.pop_front();
-  }
-}
 
 void broadcast_tensors(Comm& comm, const std::vector<at::Tensor>& tensors, int root, std::string_view label) {
   for (size_t i = 0; i < tensors.size(); ++i) {

@@ -1,8 +1,6 @@
-#include "parallel/data_parallel.h"
+#include "parallel/agreement.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,9 +10,9 @@
 namespace orrery {
 namespace {
 
-std::vector<at::Tensor> gradients_of(int rank) {
+std::vector<at::Tensor> tensors_of(int rank) {
   const auto draw = [&](uint64_t number, at::IntArrayRef shape) {
-    return Rng(2, "gradients", {static_cast<uint64_t>(rank), number}).normal_tensor(shape);
+    return Rng(2, "tensors", {static_cast<uint64_t>(rank), number}).normal_tensor(shape);
   };
   return {draw(0, {33, 7}),
           draw(1, {}),
@@ -24,19 +22,6 @@ std::vector<at::Tensor> gradients_of(int rank) {
           draw(5, {1000}).to(at::kBFloat16),
           draw(6, {70, 3}).to(at::kDouble),
           draw(7, {9})};
-}
-
-std::vector<at::Tensor> expected(int size) {
-  auto sums = gradients_of(0);
-  for (auto& sum : sums)
-    if (sum.scalar_type() == at::kBFloat16) sum = sum.to(at::kFloat);
-  for (int r = 1; r < size; ++r) {
-    const auto more = gradients_of(r);
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] = sums[i] + more[i].to(sums[i].scalar_type());
-  }
-  const auto like = gradients_of(0);
-  for (size_t i = 0; i < sums.size(); ++i) sums[i] = (sums[i] / size).to(like[i].scalar_type());
-  return sums;
 }
 
 std::string message_of(const std::function<void()>& call) {
@@ -50,29 +35,10 @@ std::string message_of(const std::function<void()>& call) {
 
 }  // namespace
 
-TEST(DataParallel, gradients_become_their_mean_bitwise_for_every_bucket_size) {
-  Comm& comm = test_world().comm();
-  const auto wanted = expected(comm.size());
-  for (const int64_t bucket_bytes : {1, 100, 4000, 25 << 20}) {
-    const auto gradients = gradients_of(comm.rank());
-    all_reduce_gradients(comm, gradients, ReduceOp::mean, bucket_bytes);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      EXPECT_EQ(gradients[i].scalar_type(), wanted[i].scalar_type());
-      EXPECT_TRUE(at::equal(gradients[i], wanted[i])) << "gradient " << i << ", buckets of " << bucket_bytes;
-    }
-  }
-}
-
-TEST(DataParallel, undefined_and_integer_gradients_are_refused) {
-  Comm& comm = test_world().comm();
-  EXPECT_THROW(all_reduce_gradients(comm, {at::Tensor()}, ReduceOp::mean), Error);
-  EXPECT_THROW(all_reduce_gradients(comm, {at::zeros({2}, at::kLong)}, ReduceOp::sum), Error);
-}
-
-TEST(DataParallel, broadcast_overwrites_tensors_of_any_stride) {
+TEST(Agreement, broadcast_overwrites_tensors_of_any_stride) {
   Comm& comm = test_world().comm();
   const int root = comm.size() - 1;
-  const auto tensors = gradients_of(comm.rank()), wanted = gradients_of(root);
+  const auto tensors = tensors_of(comm.rank()), wanted = tensors_of(root);
   broadcast_tensors(comm, tensors, root, "weights");
   for (size_t i = 0; i < wanted.size(); ++i) EXPECT_TRUE(at::equal(tensors[i], wanted[i])) << i;
 }
