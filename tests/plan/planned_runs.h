@@ -1,5 +1,7 @@
 #pragma once
 // A planned step beside a real one whose memory is counted.
+#include <gtest/gtest.h>
+
 #include "base/memory.h"
 #include "plan/dry_run.h"
 #include "train/scene_batches.h"
@@ -26,6 +28,27 @@ inline std::string describe(const MemoryUsage& usage) {
   for (size_t i = 0; i < kNumMemoryUses; ++i)
     text += text_of(name_of(static_cast<MemoryUse>(i)), " ", usage.bytes[i], ", ");
   return text + text_of("total ", usage.total());
+}
+
+inline void expect_planned_is_counted(const Config& config) {
+  const auto comm = single_rank_comm("alone");
+  const MemoryUsage counted = counted_peak(config, Mesh(*comm, {0}, {})),
+                    planned = dry_run(config, {0}, read_ceilings("cpu")).memory;
+  EXPECT_NEAR(static_cast<double>(planned.total()) / static_cast<double>(counted.total()), 1, 0.01)
+      << config.model.preset << ", " << name_of(config.memory.policy) << ", micro-batch "
+      << config.train.micro_batch << "\nplanned: " << describe(planned) << "\ncounted: " << describe(counted);
+}
+
+// 64 ranks train a released network.
+inline Config released(const std::string& preset, int64_t shard, int64_t context, MemoryPolicy policy) {
+  Config c;
+  c.model.preset = preset;
+  c.numerics.dtype = Dtype::bfloat16;
+  c.parallel.shard = shard;
+  c.parallel.context = context;
+  c.train.batch = 64 / context;
+  c.memory.policy = policy;
+  return c;
 }
 
 }  // namespace orrery::test
