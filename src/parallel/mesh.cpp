@@ -46,8 +46,9 @@ std::vector<int> nodes_of(const World& world) {
   return nodes;
 }
 
-// A communicator on GPUs costs half a GiB, so groups with the same ranks share one: axes of one rank add none.
-// Only the exchanges of context parallelism have a line to themselves, since weights travel at the same time.
+// A communicator on GPUs costs half a GiB, so groups with the same ranks share one: axes of one rank add
+// none. Only the exchanges of context parallelism have a line to themselves, since weights travel at the same
+// time.
 constexpr unsigned kContextBit = 1u << static_cast<unsigned>(Axis::context);
 unsigned without_axes_of_one(const MeshShape& shape, unsigned axes) {
   const int sizes[] = {shape.replicate, shape.shard, shape.context};
