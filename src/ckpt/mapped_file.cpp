@@ -48,4 +48,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   return std::shared_ptr<const MappedFile>(new MappedFile(path, data, size));
 }
 
+void MappedFile::release_pages() const {
+  if (data_ != nullptr) ::madvise(data_, size_, MADV_DONTNEED);  // advice: a refusal changes nothing
+}
+
 }  // namespace orrery

@@ -22,6 +22,10 @@ class MappedFile {
   size_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
 
+  // Hands the pages in memory back to the kernel: they count no longer as this process's and are read from
+  // the file again when touched. What was written through data() is lost.
+  void release_pages() const;
+
  private:
   MappedFile(std::filesystem::path path, char* data, size_t size);
   std::filesystem::path path_;

@@ -1,8 +1,5 @@
 #include "ckpt/safetensors.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-
 #include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -10,7 +7,9 @@
 
 #include "base/error.h"
 #include "ckpt/atomic_file.h"
+#include "ckpt/byte_view.h"
 #include "ckpt/mapped_file.h"
+#include "ckpt/printable.h"
 
 namespace orrery {
 namespace {
@@ -56,13 +55,6 @@ const SafetensorsDtype* find_dtype(at::ScalarType type) {
   const auto found =
       std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.scalar == type; });
   return found == kDtypes.end() ? nullptr : &*found;
-}
-
-// A name from a hostile file, fit for one line of a terminal.
-std::string printable(std::string_view name) {
-  std::string out = "'";
-  for (const char c : name.substr(0, 120)) out += c >= 0x20 && c < 0x7f ? c : '?';
-  return out + (name.size() > 120 ? "...'" : "'");
 }
 
 // Collects the header from the JSON parser's events. Nothing but the three levels of the format is accepted,
@@ -280,21 +272,31 @@ std::string_view Safetensors::bytes(const std::string& name) const {
 
 at::Tensor Safetensors::tensor(const std::string& name) const {
   const SafetensorsEntry& e = entry(name);
+  return rows(name, {0, e.shape.empty() ? 1 : e.shape[0]});
+}
+
+at::Tensor Safetensors::rows(const std::string& name, RowRange rows) const {
+  const SafetensorsEntry& e = entry(name);
   require(e.dtype->scalar.has_value(), path().string(), ": tensor ", printable(name), ": dtype ",
           e.dtype->name, " cannot be computed with");
-  const at::ScalarType type = *e.dtype->scalar;
-  char* const data = file_->data() + data_begin_ + e.begin;
-  const size_t size = e.end - e.begin;
-  if (type == at::kBool)  // any other value in a C++ bool is undefined behaviour
-    require(std::all_of(data, data + size, [](char c) { return c == 0 || c == 1; }), path().string(),
-            ": tensor ", printable(name), ": a BOOL is neither 0 nor 1");
-  const bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0;
-  if (size > 0 && aligned)
-    return at::from_blob(
-        data, e.shape, [keep = file_](void*) {}, at::TensorOptions(type));
-  at::Tensor copy = at::empty(e.shape, at::TensorOptions(type));
-  if (size > 0) std::memcpy(copy.data_ptr(), data, size);
-  return copy;
+  std::vector<int64_t> shape = e.shape;
+  uint64_t begin = e.begin, size = e.end - e.begin;
+  if (!shape.empty() && shape[0] > 0) {
+    const uint64_t row_bytes = size / static_cast<uint64_t>(shape[0]);
+    begin += row_bytes * static_cast<uint64_t>(rows.begin);
+    size = row_bytes * static_cast<uint64_t>(rows.size());
+    shape[0] = rows.size();
+  }
+  const ByteView storage{{file_->data() + data_begin_ + begin, size}, file_};
+  try {
+    return tensor_of(storage, {*e.dtype->scalar, shape, row_major_strides(shape)});
+  } catch (const Error& error) {
+    throw Error(text_of(path().string(), ": tensor ", printable(name), ": ", error.what()));
+  }
+}
+
+void Safetensors::release_pages() const {
+  file_->release_pages();
 }
 
 std::map<std::string, at::Tensor> Safetensors::tensors() const {

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/shard.h"
+
 namespace orrery {
 
 class MappedFile;
@@ -43,9 +45,11 @@ class Safetensors {
   // leaves it unaligned. Do not change it in place: the file stays as it is, but whoever asks for the tensor
   // again may see the change. Error: unknown name, dtype without ATen type, a BOOL that is neither 0 nor 1.
   at::Tensor tensor(const std::string& name) const;
+  at::Tensor rows(const std::string& name, RowRange rows) const;  // of dimension 0; of a scalar 0 to 1
   std::map<std::string, at::Tensor> tensors() const;
   std::string_view bytes(
       const std::string& name) const;  // raw little-endian bytes; valid as long as this object
+  void release_pages() const;          // as MappedFile
 
  private:
   const SafetensorsEntry& entry(const std::string& name) const;
