@@ -1,0 +1,87 @@
+// The reader of torch.distributed.checkpoint folders against one that torch wrote on two ranks, and against
+// folders that must be refused.
+#include "ckpt/dcp.h"
+
+#include <ATen/ops/zeros.h>
+
+#include "twin.h"
+
+namespace orrery {
+namespace {
+
+using test::ScratchFolder;
+using testing::HasSubstr;
+
+const std::map<std::string, std::string> kBad{
+    {"hole", "leave a hole"},
+    {"missing", "cannot open"},
+    {"offset", "cut short?"},
+    {"path", "is not a file of this folder"},
+};
+constexpr std::array<const char*, 4> kParts{"model", "optim", "scheduler", "trainer"};
+
+void expect_equal_to_twin(const std::filesystem::path& root) {
+  const Safetensors twin(root / "dcp_tiny.safetensors");
+  size_t read = 0;
+  for (const std::string part : kParts)
+    read += test::expect_twin(*open_weights(root / "dcp_tiny" / part), twin, part + ".");
+  EXPECT_EQ(read, test::size_of(twin));
+}
+
+TEST(Dcp, reads_every_part_equal_to_its_twin) {
+  expect_equal_to_twin(test::golden());
+}
+
+TEST(Dcp, refuses_every_malformed_folder_with_its_reason) {
+  test::expect_refusals(test::golden(), "dcp_bad_", kBad);
+}
+
+TEST(Dcp, reads_and_refuses_the_shared_collection) {
+  if (!std::filesystem::exists(test::shared_parity() / "dcp_tiny"))
+    GTEST_SKIP() << "../shared/parity/dcp_* is absent";
+  expect_equal_to_twin(test::shared_parity());
+  test::expect_refusals(test::shared_parity(), "dcp_bad_", kBad);
+}
+
+TEST(Dcp, a_training_checkpoint_opens_at_its_model) {
+  const auto file = open_weights(test::golden() / "dcp_tiny");
+  EXPECT_TRUE(file->contains("net.emb"));
+  EXPECT_TRUE(file->contains("net_ema.emb"));
+  EXPECT_EQ(file->entry("net.emb").shape, (std::vector<int64_t>{7, 6}));
+}
+
+TEST(Dcp, rows_across_two_ranks_are_put_together) {
+  const auto file = open_weights(test::golden() / "dcp_tiny");
+  const Safetensors twin(test::golden() / "dcp_tiny.safetensors");
+  EXPECT_TRUE(test::same_bytes(file->rows("net.emb", {2, 6}), twin.rows("model.net.emb", {2, 6})));
+  EXPECT_TRUE(test::same_bytes(file->rows("net.emb", {3, 3}), at::zeros({0, 6}, at::kBFloat16)));
+}
+
+TEST(Dcp, every_truncation_and_flipped_bit_of_the_metadata_is_refused_or_read) {
+  const ScratchFolder folder;
+  const auto tiny = test::golden() / "dcp_bad_offset";
+  const std::string good = test::read_file(tiny / ".metadata");
+  std::filesystem::copy_file(tiny / "__0_0.distcp", folder / "__0_0.distcp");
+  for (size_t length = 0; length < good.size(); length += 17) {
+    test::write_file(folder / ".metadata", good.substr(0, length));
+    EXPECT_NE(test::refusal(folder.path()), "accepted") << length;
+  }
+  for (size_t at = 0; at < good.size(); at += 5) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
+    test::write_file(folder / ".metadata", bad);
+    test::refusal(folder.path());
+  }
+}
+
+TEST(Dcp, a_damaged_piece_is_refused_by_tensor) {
+  const ScratchFolder folder;
+  std::filesystem::copy(test::golden() / "dcp_tiny" / "model", folder / "model");
+  std::string piece = test::read_file(folder / "model/__0_0.distcp");
+  for (size_t i = 0; i < piece.size(); i += 64) piece[i] = 'x';
+  test::write_file(folder / "model/__0_0.distcp", piece);
+  EXPECT_THAT(test::refusal(folder.path()), HasSubstr("tensor 'net.blocks.0.mlp.bias'"));
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,137 @@
+// The reader of PyTorch files and pickles against files of torch and numpy with a safetensors twin, and
+// against files that must be refused.
+#include "ckpt/torch_file.h"
+
+#include "twin.h"
+
+namespace orrery {
+namespace {
+
+using test::ScratchFolder;
+using testing::HasSubstr;
+
+const std::map<std::string, std::string> kBad{
+    {"cycle.pt", "contains itself"},
+    {"deep.pt", "nested deeper"},
+    {"deep_tuple.pkl", "nested deeper"},
+    {"eval.pt", "global 'builtins eval'"},
+    {"frame.pkl", "frame"},
+    {"getattr.pt", "global 'torch._utils _rebuild_tensor_v2.__globals__'"},
+    {"key_path.pt", "storage key"},
+    {"key_type.pt", "storage key is a tuple"},
+    {"laughs.pt", "ends with 40 values"},
+    {"legacy_count.pt", "elements"},
+    {"legacy_truncated.pt", "cut short"},
+    {"len_bytes8.pkl", "cut short"},
+    {"len_unicode.pt", "cut short"},
+    {"memo.pt", "never stored"},
+    {"missing_data.pt", "no entry 'archive/data/1'"},
+    {"negative_size.pt", "negative size"},
+    {"negative_stride.pt", "negative stride"},
+    {"next_buffer.pkl", "opcode 151"},
+    {"no_stop.pkl", "no STOP"},
+    {"np_object.pickle", "'O8'"},
+    {"np_shape.pickle", "overflows"},
+    {"numel_huge.pt", "16 bytes"},
+    {"opcode.pkl", "opcode"},
+    {"os_system.pt", "global 'os system'"},
+    {"posix_inst.pkl", "opcode 105"},
+    {"short_data.pt", "has 9 bytes"},
+    {"stack_global.pkl", "global 'subprocess call'"},
+    {"stack_underflow.pkl", "opcode 48"},
+    {"storage_class.pt", "global 'torch load'"},
+    {"storage_offset.pt", "of a storage of 4"},
+    {"stride_overflow.pt", "overflows"},
+    {"truncated_zip.pt", "no end of the central directory"},
+    {"zip_cdoffset.pt", "central directory"},
+    {"zip_dupname.pt", "two entries"},
+    {"zip_overlap.pt", "overlap"},
+    {"zip_overlap_inner.pt", "overlap"},
+    {"zip_size.pt", "beyond the archive"},
+};
+
+std::vector<std::filesystem::path> torch_files(const std::filesystem::path& folder,
+                                               const std::string& prefix) {
+  std::vector<std::filesystem::path> files;
+  for (const std::string ending : {".pt", ".pkl", ".pickle"})
+    for (const auto& path : test::files_in(folder, prefix, ending)) files.push_back(path);
+  return files;
+}
+
+void expect_all_twins(const std::filesystem::path& folder) {
+  for (const auto& path : torch_files(folder, "pt_")) {
+    if (path.filename().string().starts_with("pt_bad_")) continue;
+    const Safetensors twin(std::filesystem::path(path).replace_extension(".safetensors"));
+    EXPECT_EQ(test::expect_twin(*open_weights(path), twin), test::size_of(twin)) << path;
+  }
+}
+
+TEST(TorchFile, reads_every_well_formed_file_equal_to_its_twin) {
+  ASSERT_GE(torch_files(test::golden(), "pt_").size(), kBad.size() + 12);
+  expect_all_twins(test::golden());
+}
+
+TEST(TorchFile, refuses_every_malformed_file_with_its_reason) {
+  EXPECT_EQ(torch_files(test::golden(), "pt_bad_").size(), kBad.size());
+  test::expect_refusals(test::golden(), "pt_bad_", kBad);
+}
+
+TEST(TorchFile, reads_and_refuses_the_shared_collection) {
+  const auto bad = torch_files(test::shared_parity(), "pt_bad_");
+  if (bad.empty()) GTEST_SKIP() << "../shared/parity/pt_* is absent";
+  expect_all_twins(test::shared_parity());
+  for (const auto& path : bad) EXPECT_EQ(kBad.count(path.filename().string().substr(7)), 1u) << path;
+  test::expect_refusals(test::shared_parity(), "pt_bad_", kBad);
+}
+
+TEST(TorchFile, every_truncation_and_every_flipped_bit_is_refused_or_read) {
+  const ScratchFolder folder;
+  for (const std::string name : {"pt_legacy.pt", "pt_t5_list_np1_p2.pickle", "pt_oldzip.pt"}) {
+    const std::string good = test::read_file(test::golden() / name);
+    for (size_t length = 0; length < good.size(); length += 31) {
+      test::write_file(folder / "cut", good.substr(0, length));
+      EXPECT_NE(test::refusal(folder / "cut"), "accepted") << name << " " << length;
+    }
+    for (size_t at = 0; at < good.size(); at += 17) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
+      test::write_file(folder / "flip", bad);
+      test::refusal(folder / "flip");
+    }
+  }
+}
+
+TEST(TorchFile, refuses_what_is_neither_safetensors_nor_zip_nor_pickle) {
+  const ScratchFolder folder;
+  test::write_file(folder / "text.pt", "weights: none\n");
+  EXPECT_THAT(test::refusal(folder / "text.pt"), HasSubstr("neither safetensors"));
+  test::write_file(folder / "empty.pt", "");
+  EXPECT_THAT(test::refusal(folder / "empty.pt"), HasSubstr("neither safetensors"));
+  EXPECT_THAT(test::refusal(folder / "absent.pt"), HasSubstr("cannot open"));
+  EXPECT_THAT(test::refusal(folder.path()), HasSubstr("a folder without weights"));
+}
+
+TEST(TorchFile, a_safetensors_file_is_known_whatever_its_name) {
+  const ScratchFolder folder;
+  std::filesystem::copy_file(test::golden() / "st_ok_dtypes.safetensors", folder / "model.pt");
+  EXPECT_EQ(test::refusal(folder / "model.pt"), "accepted");
+}
+
+TEST(TorchFile, unknown_names_and_rows_are_refused_by_name) {
+  const auto file = open_weights(test::golden() / "pt_views.pt");
+  const auto message = [&](const std::string& name, RowRange rows) {
+    try {
+      file->rows(name, rows);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_THAT(message("absent", {0, 1}), HasSubstr("pt_views.pt: no tensor 'absent'"));
+  EXPECT_THAT(message("base", {0, 7}), HasSubstr("rows 0 to 7 of 6"));
+  EXPECT_THAT(message("base", {-1, 2}), HasSubstr("rows -1 to 2 of 6"));
+  EXPECT_THAT(message("end", {0, 0}), HasSubstr("a scalar has no part"));
+}
+
+}  // namespace
+}  // namespace orrery
