@@ -1,8 +1,7 @@
 #include "infer/world_model.h"
 
-#include <set>
-
 #include "base/error.h"
+#include "ckpt/key_rules.h"
 #include "ckpt/safetensors.h"
 #include "flow/schedule.h"
 #include "model/hash_text.h"
@@ -31,14 +30,6 @@ DiTConfig preset_with_overrides(const ModelConfig& model) {
   override_with(c.rope_w_extrapolation_ratio, model.rope_w);
   override_with(c.rope_t_extrapolation_ratio, model.rope_t);
   return c;
-}
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string out;
-  constexpr size_t kShown = 20;
-  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) out += "\n  " + names[i];
-  if (names.size() > kShown) out += text_of("\n  and ", names.size() - kShown, " more");
-  return out;
 }
 
 }  // namespace
@@ -110,39 +101,14 @@ std::vector<ShardView> parameters_of(const DiT& net) {
   return out;
 }
 
-void load_weights(const std::filesystem::path& file, DiT& net, Weights weights) {
-  load_weights(file, net, parameters_of(net), weights);
+std::string load_weights(const std::filesystem::path& file, DiT& net, Weights weights) {
+  return load_weights(file, net, parameters_of(net), weights);
 }
 
-void load_weights(const std::filesystem::path& file, DiT& net, const std::vector<ShardView>& parameters,
-                  Weights weights) {
-  const Safetensors stored(file);
-  const std::string other = weights == Weights::ema ? "net." : "net_ema.";
-  std::set<std::string> unused;
-  for (const auto& [name, entry] : stored.entries())
-    if (!name.starts_with(other)) unused.insert(name);
-  std::vector<std::string> problems;
-  const auto load = [&](const ShardView& target, bool averaged) {
-    const std::string prefixed = (averaged ? "net_ema." : "net.") + target.name;
-    const std::string& key = averaged || stored.contains(prefixed) ? prefixed : target.name;
-    if (!stored.contains(key)) {
-      problems.push_back("missing: " + key);
-      return;
-    }
-    unused.erase(key);
-    const at::Tensor source = stored.tensor(key);
-    if (source.sizes() == at::IntArrayRef(target.shape)) {
-      copy_rows(source, target);
-    } else {
-      problems.push_back(text_of("wrong shape: ", key, " ", source.sizes(), ", the model has ",
-                                 at::IntArrayRef(target.shape)));
-    }
-  };
-  for (const ShardView& parameter : parameters) load(parameter, weights == Weights::ema);
-  for (const ShardView& buffer : buffers_of(net)) load(buffer, false);
-  for (const std::string& name : unused) problems.push_back("unexpected: " + name);
-  require(problems.empty(), file.string(),
-          ": does not fit the model (another preset or tokenizer?):", joined(problems));
+std::string load_weights(const std::filesystem::path& file, DiT& net,
+                         const std::vector<ShardView>& parameters, Weights weights,
+                         const std::vector<std::string>& partial) {
+  return load_shards(*open_weights(file), {parameters, buffers_of(net), weights, partial});
 }
 
 void save_tokenizer(const std::filesystem::path& folder, const LinearTokenizer& tokenizer) {

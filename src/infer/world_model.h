@@ -30,14 +30,16 @@ flow::Denoiser denoiser_of(const DiT& net);
 std::vector<ShardView> buffers_of(const DiT& net);
 std::vector<ShardView> parameters_of(const DiT& net);
 
-// Copies a file's tensors into the network. Every parameter and buffer must be there with its shape, under
-// "net." + key or its bare key, and every tensor of the file must be used; else Error with the lists.
-// Weights::ema takes the parameters from "net_ema." + key instead. The copy under the other prefix is passed
-// over.
-void load_weights(const std::filesystem::path& file, DiT& net, Weights weights);
-// The same into shards of all the network's parameters; only their rows are read.
-void load_weights(const std::filesystem::path& file, DiT& net, const std::vector<ShardView>& parameters,
-                  Weights weights);
+// Copies the tensors of a file or folder of any format (ckpt/weight_file.h) into the network; returns a
+// report. Every parameter and buffer must be there with its shape, under a name that the rules of
+// ckpt/key_rules.h know, and every tensor of the file must be used; else Error with the lists. Weights::ema
+// takes the averages.
+std::string load_weights(const std::filesystem::path& file, DiT& net, Weights weights);
+// The same into shards of all the network's parameters; only their rows are read. partial: patterns of names
+// that may be left out, which the report then lists.
+std::string load_weights(const std::filesystem::path& file, DiT& net,
+                         const std::vector<ShardView>& parameters, Weights weights,
+                         const std::vector<std::string>& partial = {});
 
 // tokenizer.safetensors in a folder: of a run, and of each checkpoint, whose weights mean nothing without it.
 // load throws Error unless it has `channels` channels.
