@@ -10,10 +10,10 @@
 namespace orrery {
 namespace {
 
-constexpr size_t kMaxNodes = size_t{1}
-                             << 24;  // metadata of a model of 14 B parameters on 256 ranks have some 10^7
-constexpr size_t kMaxFields = 64;    // of a record: finding one is a linear search
-constexpr size_t kMaxName = 256;     // of a module or global
+// Metadata of a model of 14 B parameters on 256 ranks have some 10^7 nodes.
+constexpr size_t kMaxNodes = size_t{1} << 24;
+constexpr size_t kMaxFields = 64;  // of a record: finding one is a linear search
+constexpr size_t kMaxName = 256;   // of a module or global
 
 enum Op : uint8_t {
   proto = 0x80,
@@ -368,6 +368,8 @@ std::string_view name_of(PickleKind kind) {
 
 const PickleNode* find_item(const PickleNode& dict, std::string_view key) {
   require(dict.is(PickleKind::dict), "got ", name_of(dict.kind), ", wanted a dict with ", printable(key));
+  require(dict.items.size() <= 2 * kMaxFields, "a dict of ", dict.items.size() / 2,
+          " keys, wanted a record with ", printable(key));
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2)
     if (dict.items[i]->is(PickleKind::text) && dict.items[i]->text == key) return dict.items[i + 1];
   return nullptr;

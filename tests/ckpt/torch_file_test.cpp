@@ -101,6 +101,20 @@ TEST(TorchFile, every_truncation_and_every_flipped_bit_is_refused_or_read) {
   }
 }
 
+// Ten levels of lists, each holding the one below ten times through the memo: 10^10 leaves when walked.
+TEST(TorchFile, containers_that_repeat_without_end_are_refused) {
+  const ScratchFolder folder;
+  std::string value = std::string("K\x01q") + '\0';
+  for (char level = 1; level <= 10; ++level) {
+    const std::string again{'h', static_cast<char>(level - 1)};
+    value = "](" + value;
+    for (int i = 1; i < 10; ++i) value += again;
+    value += std::string("eq") + level;
+  }
+  test::write_file(folder / "bomb.pkl", "\x80\x02" + value + ".");
+  EXPECT_THAT(test::refusal(folder / "bomb.pkl"), HasSubstr("a bomb?"));
+}
+
 TEST(TorchFile, refuses_what_is_neither_safetensors_nor_zip_nor_pickle) {
   const ScratchFolder folder;
   test::write_file(folder / "text.pt", "weights: none\n");
