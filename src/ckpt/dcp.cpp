@@ -70,8 +70,8 @@ StoredTensor DcpFolder::chunk_tensor(const DcpTensor& tensor, const DcpChunk& ch
           ": the piece at byte ", chunk.item.begin, " is ", layout.dtype, " ", at::IntArrayRef(layout.shape),
           ", .metadata says ", tensor.dtype, " ", at::IntArrayRef(chunk.sizes));
   const auto wanted = static_cast<uint64_t>(checked_extent(layout.shape)) * c10::elementSize(layout.dtype);
-  require(found->second.storage.bytes.size() >= wanted, chunk.item.file, ": the piece at byte ", chunk.item.begin,
-          " repeats elements; wanted each stored");
+  require(found->second.storage.bytes.size() >= wanted, chunk.item.file, ": the piece at byte ",
+          chunk.item.begin, " repeats elements; wanted each stored");
   return found->second;
 }
 

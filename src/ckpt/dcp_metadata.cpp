@@ -10,6 +10,7 @@ namespace orrery {
 namespace {
 
 constexpr size_t kMaxDims = 64;
+constexpr size_t kMaxChunks = size_t{1} << 16;  // of a tensor: one for each rank
 // Checking chunks that are no runs of rows compares each with each.
 constexpr size_t kMaxBlocks = 4096;
 
@@ -98,7 +99,9 @@ DcpTensor tensor_of(const PickleNode& node) {
   DcpTensor tensor{dtype_of(field(state, "properties")), integers_of(field(state, "size"), kMaxDims), {}};
   TensorLayout layout{tensor.dtype, tensor.shape, row_major_strides(tensor.shape)};
   check_layout(layout, INT64_MAX);
-  for (const PickleNode* item : get_item(state, "chunks", PickleKind::list).items) {
+  const auto& chunks = get_item(state, "chunks", PickleKind::list).items;
+  require(chunks.size() <= kMaxChunks, chunks.size(), " chunks, at most ", kMaxChunks);
+  for (const PickleNode* item : chunks) {
     DcpChunk chunk = chunk_of(*item, tensor.shape);
     if (!is_empty(chunk.sizes)) tensor.chunks.push_back(std::move(chunk));
   }

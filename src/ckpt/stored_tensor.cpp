@@ -185,10 +185,11 @@ TensorNodes::Storage TensorNodes::storage(const PickleNode& node) {
     const bool untyped = node.arguments->items[1]->text == kUntypedStorage;
     return {find_(id), id.dtype, untyped};
   }
-  const auto known = loaded_.find(&node);
+  const PickleNode& file = argument(node, 0, PickleKind::bytes);
+  const auto known = loaded_.find(&file);
   if (known != loaded_.end()) return known->second;
-  const auto [bytes, dtype] = load_({argument(node, 0, PickleKind::bytes).text, owner_});
-  return loaded_[&node] = {bytes, dtype, false};
+  const auto [bytes, dtype] = load_({file.text, owner_});
+  return loaded_[&file] = {bytes, dtype, false};
 }
 
 // _reconstruct(ndarray, (0,), b"b") with the state (version, shape, dtype, is Fortran, bytes), or

@@ -60,7 +60,7 @@ class TensorNodes {
   FindStorage find_;
   LoadStorage load_;
   std::map<const PickleNode*, ByteView> encoded_;  // results of _codecs.encode, each made once
-  std::map<const PickleNode*, Storage> loaded_;
+  std::map<const PickleNode*, Storage> loaded_;    // nested files, each read once
 };
 
 }  // namespace orrery

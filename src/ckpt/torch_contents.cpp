@@ -11,6 +11,8 @@ namespace orrery {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr size_t kMaxValues = size_t{1} << 20;      // tensors and leaves of a file
+constexpr size_t kMaxTextBytes = size_t{64} << 20;  // of their names, and of leaves that are text
 constexpr int64_t kLegacyVersion = 1001;
 // 0x1950a86a20f9469cfc6c, the first pickle of a legacy file; little-endian.
 constexpr std::string_view kLegacyMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -48,6 +50,7 @@ class Walk {
   Walk(TensorNodes& tensors, size_t budget) : tensors_(tensors), budget_(budget) {}
 
   void visit(const PickleNode& node, const std::string& path, int depth) {
+    charge(path.size() + node.text.size());
     require(budget_-- > 0, "the pickle repeats its containers so often that it has no end (a bomb?)");
     const bool is_dict = node.is(PickleKind::dict);
     const bool is_container = is_dict || node.is(PickleKind::list) || node.is(PickleKind::tuple);
@@ -69,6 +72,15 @@ class Walk {
   TorchContents found;
 
  private:
+  // Values and texts may be shared in the pickle, and are copied here.
+  void charge(size_t text_bytes) {
+    require(found.tensors.size() + found.leaves.size() < kMaxValues, "the pickle has more than ", kMaxValues,
+            " values");
+    text_bytes_ += text_bytes;
+    require(text_bytes_ <= kMaxTextBytes, "the names and texts of the pickle have more than ", kMaxTextBytes,
+            " bytes");
+  }
+
   void visit_items(const PickleNode& node, bool is_dict, const std::string& path, int depth) {
     const std::string prefix = depth == 0 ? "" : path + ".";
     const size_t step = is_dict ? 2 : 1;
@@ -96,7 +108,7 @@ class Walk {
 
   static constexpr size_t kMaxPath = 4096;
   TensorNodes& tensors_;
-  size_t budget_;
+  size_t budget_, text_bytes_ = 0;
 };
 
 // A value costs at least a byte of the pickle; four times that leaves room for honest sharing.

@@ -18,7 +18,7 @@ struct TorchContents {
 // Reads torch.save's zip, its legacy form, or a plain pickle, told apart by the first bytes. Nothing but the
 // pickle and the headers is read here. Throws Error for anything malformed, a global outside torch_globals(),
 // an object of no known kind, more than 64 levels, a container that appears so often that walking it would
-// not end, two values of one path.
+// not end, two values of one path, more than 2^20 values, or 64 MiB of their names and texts.
 TorchContents read_torch(const ByteView& file);
 
 }  // namespace orrery

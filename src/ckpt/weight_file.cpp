@@ -100,7 +100,8 @@ std::map<std::string, at::Tensor> WeightFile::tensors() const {
 }
 
 std::unique_ptr<WeightFile> open_weights(const fs::path& path) {
-  if (fs::is_directory(path)) return open_folder(path);
+  std::error_code ignored;  // what cannot be looked at is refused by name where it is opened
+  if (fs::is_directory(path, ignored)) return open_folder(path);
   if (path.filename().string().ends_with(".json")) return std::make_unique<HfIndex>(path);
   return open_file(path);
 }

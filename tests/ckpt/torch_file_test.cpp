@@ -115,6 +115,16 @@ TEST(TorchFile, containers_that_repeat_without_end_are_refused) {
   EXPECT_THAT(test::refusal(folder / "bomb.pkl"), HasSubstr("a bomb?"));
 }
 
+// One text of 1 MiB, referred to 70 times: each would be a copy.
+TEST(TorchFile, texts_that_repeat_beyond_64_mib_are_refused) {
+  const ScratchFolder folder;
+  std::string bytes("\x80\x02](X\0\0\x10\0", 9);
+  bytes += std::string(1 << 20, 'x') + std::string("q\0", 2);
+  for (int i = 0; i < 70; ++i) bytes += std::string("h\0", 2);
+  test::write_file(folder / "texts.pkl", bytes + "e.");
+  EXPECT_THAT(test::refusal(folder / "texts.pkl"), HasSubstr("have more than 67108864 bytes"));
+}
+
 TEST(TorchFile, refuses_what_is_neither_safetensors_nor_zip_nor_pickle) {
   const ScratchFolder folder;
   test::write_file(folder / "text.pt", "weights: none\n");
