@@ -2,8 +2,9 @@
 // Case: one golden case, a safetensors file that holds a module's weights, inputs and what a trusted
 // implementation made of them. Metadata: module, config (JSON), dtype, tolerance (JSON), optionally
 // int_tolerance (JSON) and note. Tensors: weights.KEY, inputs.NAME, outputs.NAME, cotangents.OUTPUT,
-// grads.KEY, input_grads.NAME, tangents.INPUT, output_tangents.OUTPUT. Read by `orrery parity` and, without
-// anything expected, by `orrery forward`.
+// grads.KEY, input_grads.NAME, tangents.INPUT, output_tangents.OUTPUT. Of a module *_contents, the contents
+// of another file under their own names. Read by `orrery parity` and, without anything expected, by `orrery
+// forward`.
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
@@ -49,6 +50,7 @@ T option_value(const Json& config, const std::string& key) {
 int64_t count_value(const Json& config, const std::string& key);
 
 struct Case {
+  std::filesystem::path file;
   std::string name;  // the file's stem
   std::string module, note;
   Json config;  // an object; option names of the reference, in the file's order

@@ -1,5 +1,6 @@
 // The table of modules. An explicit list: objects that registered themselves would be dropped from a static
 // library.
+#include "parity/contents.h"
 #include "parity/dit.h"
 #include "parity/flow.h"
 #include "parity/ops.h"
@@ -11,6 +12,8 @@ namespace orrery {
 
 std::span<const CaseModule> case_modules() {
   static constexpr CaseModule modules[] = {
+      {"pt_contents", run_pt_contents},
+      {"dcp_contents", run_dcp_contents},
       {"dit", run_dit},
       {"op_rope", run_op_rope},
       {"op_patchify", run_op_patchify},

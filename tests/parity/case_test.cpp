@@ -184,6 +184,14 @@ TEST(Compare, a_value_that_is_not_finite_never_passes) {
   EXPECT_FALSE(compared(at::zeros({2}), at::tensor({0.0, nan})).passed);
 }
 
+TEST(Compare, a_tolerance_of_0_is_met_by_the_same_bits_whatever_they_mean) {
+  const double nan = std::nan(""), infinity = HUGE_VAL;
+  Case c = expecting("v", at::tensor({nan, infinity, -0.0}));
+  c.tolerance = {{"*", 0.0}};
+  EXPECT_TRUE(compare(c, {{"v", at::tensor({nan, infinity, -0.0})}}).front().passed);
+  EXPECT_FALSE(compare(c, {{"v", at::tensor({nan, -infinity, -0.0})}}).front().passed);
+}
+
 TEST(Compare, expected_zeros_must_be_exactly_zero) {
   EXPECT_TRUE(compared(at::zeros({2}), at::zeros({2})).passed);
   EXPECT_TRUE(compared(at::zeros({0}), at::zeros({0})).passed);
