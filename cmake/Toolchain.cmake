@@ -18,12 +18,17 @@ add_library(orrery_flags INTERFACE)
 target_compile_options(orrery_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-unused-parameter -fPIC>)
 target_compile_definitions(orrery_flags INTERFACE AT_PER_OPERATOR_HEADERS)
 if(ORRERY_CCACHE)
-  target_compile_options(orrery_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+  target_compile_options(orrery_flags INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>
+    "$<$<COMPILE_LANG_AND_ID:CXX,Clang>:SHELL:-Xclang -fno-pch-timestamp>")
 endif()
 if(ORRERY_SANITIZE)
   set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_compile_options(orrery_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${sanitize}>)
   target_link_options(orrery_flags INTERFACE ${sanitize})
+endif()
+
+if(ORRERY_FUZZ)
+  target_compile_options(orrery_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
 endif()
 
 find_program(ORRERY_MOLD mold)

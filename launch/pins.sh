@@ -13,6 +13,7 @@ debian_libraries=(
 )
 debian_tests=(libgmock-dev libgtest-dev)
 debian_lint=(clang-format-14)
+debian_fuzz=(clang-19 libclang-rt-19-dev)
 
 # Wheels of PyPI, which serve as archives of headers and libraries; no Python code of theirs runs. One a line:
 # requirement, size of the download in bytes, sha256, and what is unpacked into .deps/ (unzip patterns).

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what a build needs: launch/setup.sh [cpu] [cuda] [lint]. Without an argument: cpu.
+# Installs what a build needs: launch/setup.sh [cpu] [cuda] [lint] [fuzz]. Without an argument: cpu.
 #   cpu   Debian packages by apt-get, LibTorch and two small NVIDIA wheels into .deps/
 #   cuda  also the other NVIDIA libraries, and nvcc where no CUDA 13 toolkit is found
 #   lint  also clang-format
+#   fuzz  also clang with libFuzzer
 # Run it as often as you like: what is there already is left alone. It may be interrupted at any point. Root, or sudo
 # for the Debian packages. The pins are in launch/pins.sh.
 set -euo pipefail
@@ -116,17 +117,19 @@ wheel_prefix() {  # name==version, as a wheel's file name begins
 }
 
 main() {
-  local word cuda=0 lint=0 debian wheels=$wheels_cpu
+  local word cuda=0 lint=0 fuzz=0 debian wheels=$wheels_cpu
   for word in "$@"; do
     case $word in
       cpu) ;;
       cuda) cuda=1 ;;
       lint) lint=1 ;;
-      *) die "unknown argument '$word', wanted cpu, cuda or lint" ;;
+      fuzz) fuzz=1 ;;
+      *) die "unknown argument '$word', wanted cpu, cuda, lint or fuzz" ;;
     esac
   done
   debian=("${debian_build[@]}" "${debian_libraries[@]}" "${debian_tests[@]}")
   [ $lint = 0 ] || debian+=("${debian_lint[@]}")
+  [ $fuzz = 0 ] || debian+=("${debian_fuzz[@]}")
   if [ $cuda = 1 ]; then
     wheels+=$wheels_cuda
     [ -n "$(toolkit_nvcc)" ] || wheels+=$wheels_nvcc
