@@ -14,7 +14,7 @@ TEST(PlannedRanks, memory_is_what_the_fullest_rank_takes_on_every_mesh) {
       for (const MeshShape& shape : meshes()) {
         if (shape.context > 2) continue;                                              // two latent frames
         if (preset == std::string("tiny") && policy != MemoryPolicy::none) continue;  // takes long
-        Config c = small_config(10, 4);
+        Config c = small_config(10, std::max(4, test_world().size()));
         c.model.preset = preset;
         c.memory.policy = policy;
         c.parallel.replicate = shape.replicate;
