@@ -6,7 +6,6 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "ckpt/atomic_file.h"
 #include "ckpt/byte_view.h"
 #include "ckpt/mapped_file.h"
 #include "ckpt/printable.h"
@@ -16,8 +15,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data are little-endian");
 
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the reference's MAX_HEADER_SIZE
-constexpr size_t kMaxDims = 64;                    // ATen's limit for most operators
+constexpr size_t kMaxDims = 64;  // ATen's limit for most operators
 
 // From narrow to wide, in the order of the reference's Dtype: files are laid out in the reverse of it.
 constexpr std::array<SafetensorsDtype, 22> kDtypes{{
@@ -48,12 +46,6 @@ constexpr std::array<SafetensorsDtype, 22> kDtypes{{
 const SafetensorsDtype* find_dtype(std::string_view name) {
   const auto found =
       std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.name == name; });
-  return found == kDtypes.end() ? nullptr : &*found;
-}
-
-const SafetensorsDtype* find_dtype(at::ScalarType type) {
-  const auto found =
-      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.scalar == type; });
   return found == kDtypes.end() ? nullptr : &*found;
 }
 
@@ -227,8 +219,8 @@ std::string_view header_of(const MappedFile& file) {
   require(file.size() >= 8, "file has ", file.size(), " bytes, too short for a header");
   uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);
-  require(length <= kMaxHeaderBytes, "header of ", length, " bytes is above the limit of ", kMaxHeaderBytes,
-          " (not a safetensors file?)");
+  require(length <= kMaxSafetensorsHeader, "header of ", length, " bytes is above the limit of ",
+          kMaxSafetensorsHeader, " (not a safetensors file?)");
   require(length <= file.size() - 8, "header of ", length, " bytes reaches beyond the file of ", file.size(),
           " bytes");
   const std::string_view header(file.data() + 8, length);
@@ -239,6 +231,12 @@ std::string_view header_of(const MappedFile& file) {
 }
 
 }  // namespace
+
+const SafetensorsDtype* find_safetensors_dtype(at::ScalarType type) {
+  const auto found =
+      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.scalar == type; });
+  return found == kDtypes.end() ? nullptr : &*found;
+}
 
 Safetensors::Safetensors(const std::filesystem::path& path) : file_(MappedFile::open(path)) {
   try {
@@ -303,80 +301,6 @@ std::map<std::string, at::Tensor> Safetensors::tensors() const {
   std::map<std::string, at::Tensor> all;
   for (const auto& [name, unused] : entries_) all.emplace(name, tensor(name));
   return all;
-}
-
-namespace {
-
-std::string json_string(const std::string& text) {
-  try {
-    return nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
-    fail("safetensors: ", printable(text), " is not UTF-8");
-  }
-}
-
-struct Item {
-  const std::string* name;
-  const at::Tensor* tensor;
-  const SafetensorsDtype* dtype;
-};
-
-std::vector<Item> in_file_order(const std::map<std::string, at::Tensor>& tensors) {
-  std::vector<Item> items;
-  for (const auto& [name, tensor] : tensors) {
-    require(name != "__metadata__", "safetensors: a tensor cannot be named __metadata__");
-    require(tensor.defined() && tensor.layout() == at::kStrided, "safetensors: tensor ", printable(name),
-            " is not dense");
-    const SafetensorsDtype* const dtype = find_dtype(tensor.scalar_type());
-    require(dtype != nullptr, "safetensors: tensor ", printable(name), ": no safetensors dtype for ",
-            tensor.scalar_type());
-    items.push_back({&name, &tensor, dtype});
-  }
-  std::stable_sort(items.begin(), items.end(),
-                   [](const Item& a, const Item& b) { return a.dtype > b.dtype; });
-  return items;
-}
-
-std::string header_text(const std::vector<Item>& items, const std::map<std::string, std::string>& metadata) {
-  std::string header = "{";
-  if (!metadata.empty()) {
-    header += "\"__metadata__\":{";
-    for (const auto& [key, value] : metadata)
-      header += (header.back() == '{' ? "" : ",") + json_string(key) + ":" + json_string(value);
-    header += "}";
-  }
-  uint64_t offset = 0;
-  for (const auto& [name, tensor, dtype] : items) {
-    std::string shape;
-    for (const int64_t size : tensor->sizes()) shape += (shape.empty() ? "" : ",") + std::to_string(size);
-    const uint64_t end = offset + tensor->nbytes();
-    header += (header.size() == 1 ? "" : ",") + json_string(*name) +
-              text_of(":{\"dtype\":\"", dtype->name, "\",\"shape\":[", shape, "],\"data_offsets\":[", offset,
-                      ",", end, "]}");
-    offset = end;
-  }
-  header += "}";
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  require(header.size() <= kMaxHeaderBytes, "safetensors: header of ", header.size(),
-          " bytes is above the limit of ", kMaxHeaderBytes);
-  return header;
-}
-
-}  // namespace
-
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
-                      const std::map<std::string, std::string>& metadata) {
-  const std::vector<Item> items = in_file_order(tensors);
-  const std::string header = header_text(items, metadata);
-  AtomicFile file(path);
-  const uint64_t length = header.size();
-  file.write(&length, 8);
-  file.write(header.data(), header.size());
-  for (const Item& item : items) {
-    const at::Tensor host = item.tensor->cpu().resolve_conj().resolve_neg().contiguous();
-    file.write(host.const_data_ptr(), host.nbytes());
-  }
-  file.publish();
 }
 
 }  // namespace orrery

@@ -32,6 +32,8 @@ struct SafetensorsEntry {
   uint64_t begin, end;  // bytes, from the end of the header
 };
 
+constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes; the reference's MAX_HEADER_SIZE
+
 class Safetensors {
  public:
   explicit Safetensors(const std::filesystem::path& path);  // maps the file and checks the whole header
@@ -60,10 +62,11 @@ class Safetensors {
   std::map<std::string, SafetensorsEntry> entries_;
 };
 
-// Writes atomically (temporary file, fsync, rename). Order and alignment are the reference's: dtypes from
-// wide to narrow, then by name; header padded with spaces to 8 bytes. Tensors may lie on any device and have
-// any strides; one at a time is copied to the CPU. Error: a dtype without safetensors name, the name
-// __metadata__, names that are not UTF-8.
+// The safetensors name of a dtype; null: it has none.
+const SafetensorsDtype* find_safetensors_dtype(at::ScalarType type);
+
+// Writes tensors that are in memory; errors and layout as SafetensorsWriter (safetensors_writer.h). They may
+// lie on any device and have any strides; one at a time is copied to the CPU.
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

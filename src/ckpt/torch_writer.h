@@ -8,15 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "ckpt/tensor_spec.h"
+
 namespace orrery {
 
 class ZipWriter;
-
-struct TensorSpec {
-  std::string name;
-  at::ScalarType dtype;
-  std::vector<int64_t> shape;
-};
 
 // Streams a file whose tensors need not be in memory together.
 class TorchWriter {
