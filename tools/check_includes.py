@@ -12,7 +12,7 @@ import sys
 LEVELS = [
     {"base"},
     {"autograd", "media", "text", "ckpt"},
-    {"ops", "data"},
+    {"ops", "data", "merge"},
     {"model", "flow", "parallel"},
     {"optim"},
     {"rl", "infer"},
