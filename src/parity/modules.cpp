@@ -3,6 +3,7 @@
 #include "parity/contents.h"
 #include "parity/dit.h"
 #include "parity/flow.h"
+#include "parity/merge.h"
 #include "parity/ops.h"
 #include "parity/optim.h"
 #include "parity/registry.h"
@@ -36,6 +37,11 @@ std::span<const CaseModule> case_modules() {
       {"lr_schedule", run_lr_schedule},
       {"ema_power", run_ema_power},
       {"clip_grad_norm", run_clip_grad_norm},
+      {"merge_soup", run_merge},
+      {"merge_task_arithmetic", run_merge},
+      {"merge_ties", run_merge},
+      {"merge_dare_linear", run_merge},
+      {"merge_dare_ties", run_merge},
   };
   return modules;
 }
