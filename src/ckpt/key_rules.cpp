@@ -87,6 +87,12 @@ class Matcher {
     }
   }
 
+  std::map<std::string, std::string> sources() const {
+    std::map<std::string, std::string> sources;
+    for (const auto& [target, source] : matches_) sources.emplace(target->name, source);
+    return sources;
+  }
+
   std::string report() const {
     std::string text = text_of(file_.path().string(), ": loaded ", matches_.size(), " tensors");
     for (const auto& [rule, count] : passed_over_)
@@ -181,6 +187,12 @@ std::string load_shards(const WeightFile& file, const LoadRequest& request) {
   matcher.check();
   matcher.copy();
   return matcher.report();
+}
+
+WeightMatch match_weights(const WeightFile& file, const LoadRequest& request) {
+  const Matcher matcher(file, request);
+  matcher.check();
+  return {matcher.sources(), matcher.report()};
 }
 
 }  // namespace orrery

@@ -29,4 +29,11 @@ struct LoadRequest {
 // count); two names that the rules make one; a pattern that leaves nothing out.
 std::string load_shards(const WeightFile& file, const LoadRequest& request);
 
+// The same match without data: nothing is read and the shards need no memory.
+struct WeightMatch {
+  std::map<std::string, std::string> sources;  // name in the model -> name in the file
+  std::string report;
+};
+WeightMatch match_weights(const WeightFile& file, const LoadRequest& request);
+
 }  // namespace orrery
