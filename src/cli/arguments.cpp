@@ -21,16 +21,28 @@ bool is_switch(const Setting& row) {
   return row.key.find('.') == std::string::npos && row.wanted == "true or false";
 }
 
+// Boost would take the word behind a bare switch for its value: `--json FILE`.
+std::vector<std::string> with_explicit_switches(std::vector<std::string> arguments,
+                                                const Settings& settings) {
+  for (std::string& word : arguments) {
+    const Setting* const row = word.starts_with("--") ? settings.find(word.substr(2)) : nullptr;
+    if (row && is_switch(*row)) word += "=true";
+  }
+  return arguments;
+}
+
 po::parsed_options split(const std::vector<std::string>& arguments, const Settings& settings,
                          const Usage& usage) {
   po::options_description known;
   known.add_options()("help,h", "");
   if (usage.takes_ini) known.add_options()("config", po::value<std::string>());
-  for (const auto& row : settings.all())
-    known.add_options()(row.key.c_str(), is_switch(row) ? po::value<std::string>()->implicit_value("true")
-                                                        : po::value<std::string>());
+  for (const auto& row : settings.all()) known.add_options()(row.key.c_str(), po::value<std::string>());
   try {
-    return po::command_line_parser(arguments).options(known).style(kStyle).allow_unregistered().run();
+    return po::command_line_parser(with_explicit_switches(arguments, settings))
+        .options(known)
+        .style(kStyle)
+        .allow_unregistered()
+        .run();
   } catch (const po::error& error) {
     fail(error.what(), " (write --section.key=value; orrery ", usage.command, " --help lists the settings)");
   }
@@ -61,10 +73,7 @@ Parsed parse_arguments(const std::vector<std::string>& arguments, const Settings
                        const Usage& usage) {
   Parsed parsed;
   for (const auto& option : split(arguments, settings, usage).options) {
-    const Setting* const row = settings.find(option.string_key);
-    const std::string value = !option.value.empty()    ? option.value.front()
-                              : row && is_switch(*row) ? "true"
-                                                       : "";
+    const std::string value = option.value.empty() ? "" : option.value.front();
     if (option.string_key == "help") {
       parsed.help = true;
       return parsed;
