@@ -16,15 +16,15 @@ inline int64_t row_elements(const std::vector<int64_t>& shape) {
   return shape.empty() ? 1 : c10::multiply_integers(shape.begin() + 1, shape.end());
 }
 
-// The rows in order, at most so many elements at a time but at least one row; one empty part if there are
-// none.
+// The rows in order, at most so many elements at a time but at least one row; one part if there are no
+// elements, however many rows.
 inline std::vector<RowRange> row_parts(const std::vector<int64_t>& shape, int64_t elements) {
-  const int64_t rows = shape.empty() ? 1 : shape[0];
-  const int64_t step = std::max<int64_t>(1, elements / std::max<int64_t>(1, row_elements(shape)));
+  const int64_t rows = shape.empty() ? 1 : shape[0], row = row_elements(shape);
+  if (rows == 0 || row == 0) return {{0, rows}};
+  const int64_t step = std::max<int64_t>(1, elements / row);
   std::vector<RowRange> parts;
-  for (int64_t begin = 0; begin < rows; begin += std::min(step, rows - begin))
+  for (int64_t begin = 0; begin < rows; begin = parts.back().end)
     parts.push_back({begin, begin + std::min(step, rows - begin)});
-  if (parts.empty()) parts.push_back({0, 0});
   return parts;
 }
 
