@@ -67,10 +67,11 @@ at::Tensor combine(const std::vector<at::Tensor>& changes, const MergeConfig& co
 
 bool all_finite(const at::Tensor& values) {
   const at::Tensor wide = values.to(at::kDouble).contiguous();
-  const double* const data = wide.const_data_ptr<double>();
-  double sum = 0;  // of zeros; NaN as soon as a factor is not finite
-  for (int64_t i = 0; i < wide.numel(); ++i) sum += data[i] * 0;
-  return sum == 0;
+  const auto* const bits = static_cast<const uint64_t*>(wide.const_data_ptr());
+  constexpr uint64_t kExponent = uint64_t{0x7FF} << 52;  // all set: infinite or NaN
+  uint64_t bad = 0;
+  for (int64_t i = 0; i < wide.numel(); ++i) bad |= static_cast<uint64_t>((bits[i] & kExponent) == kExponent);
+  return bad == 0;
 }
 
 }  // namespace orrery
