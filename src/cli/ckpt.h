@@ -18,8 +18,8 @@ Exit ckpt_merge(const std::vector<std::string>& arguments);
 
 // Help that all parts share: what may stand for weights.
 inline constexpr const char* kWeightsHelp =
-    "Weights are a file (.safetensors, .pt, *.safetensors.index.json) or a folder (a distributed checkpoint, "
-    "or one with safetensors).";
+    "WEIGHTS: a file (.safetensors, .pt, *.safetensors.index.json), or a folder (a distributed\n"
+    "checkpoint, or one with safetensors).";
 
 inline std::unique_ptr<WeightFile> open_choice(const std::string& path, WeightChoice choice) {
   return select_weights(open_weights(path), choice);

@@ -92,10 +92,10 @@ Exit ckpt_export(const std::vector<std::string>& arguments) {
       .command = "ckpt export",
       .summary = "writes weights or their averages to one file.",
       .positional = "WEIGHTS OUT",
-      .notes = text_of(kWeightsHelp,
-                       "\nAverages (net_ema.*) are written as net.*, as the released files have "
-                       "them. In a folder OUT the file is named\nmodel, model_ema_fp32 or "
-                       "model_ema_bf16.")};
+      .notes =
+          text_of(kWeightsHelp,
+                  "\nAverages (net_ema.*) are written as net.*, as the released files have them. In a folder "
+                  "OUT\nthe file is named model, model_ema_fp32 or model_ema_bf16.")};
   const Parsed parsed = parse_arguments(arguments, settings, usage);
   if (parsed.help) {
     std::cout << help_text(settings, usage);

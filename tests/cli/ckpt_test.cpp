@@ -1,0 +1,152 @@
+// orrery ckpt as a user runs it.
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "ckpt/safetensors.h"
+#include "ckpt/weight_file.h"
+#include "cli/program.h"
+#include "fixtures.h"
+#include "model/presets.h"
+
+namespace orrery::cli {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+class CkptCommand : public testing::Test {
+ protected:
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string save(const std::string& name, const Tensors& tensors) const {
+    save_safetensors(folder_ / name, tensors);
+    return path(name);
+  }
+  static at::Tensor values(const std::vector<float>& numbers) { return at::tensor(numbers, at::kFloat); }
+  // A value of tensor `name`, whatever the format.
+  static float first_of(const std::string& file, const std::string& name) {
+    return open_weights(file)->tensor(name).reshape({-1})[0].item<float>();
+  }
+  // All tensors of a preset, filled with a number.
+  static Tensors model(const std::string& preset, double value) {
+    const DiT net(dit_preset(preset));
+    Tensors tensors;
+    for (const Parameter* const p : net.parameters())
+      tensors.emplace("net." + p->key(), at::full(p->shape(), value));
+    for (const Buffer* const b : net.buffers()) tensors.emplace("net." + b->key(), b->value().clone());
+    return tensors;
+  }
+  const test::ScratchFolder folder_;
+};
+
+TEST_F(CkptCommand, ls_shows_tensors_and_totals) {
+  const std::string file =
+      save("a.safetensors", {{"net.x", values({1, 2, 3})}, {"net.y.z", at::full({2, 2}, 1, at::kLong)}});
+  const Result list = run("ckpt ls " + file);
+  EXPECT_EQ(list.code, 0);
+  EXPECT_THAT(list.text, AllOf(HasSubstr("net.x  F32  [3]  12"), HasSubstr("net.y.z  I64  [2, 2]  32"),
+                               HasSubstr("all: 2 tensors, 7 elements, 44 bytes")));
+  const auto json = nlohmann::json::parse(run("ckpt ls --json " + file).text, nullptr, false);
+  ASSERT_TRUE(json.is_object());
+  EXPECT_EQ(json["tensors"]["net.x"]["bytes"], 12);
+  EXPECT_EQ(json["totals"][""]["elements"], 7);
+}
+
+TEST_F(CkptCommand, a_broken_or_missing_file_ends_every_part_with_2_and_one_line_that_names_it) {
+  test::write_file(folder_ / "broken.safetensors", std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10));
+  test::write_file(folder_ / "text.pt", "not weights");
+  const std::string good = save("good.safetensors", {{"w", values({1})}}), out = path("out");
+  const std::string bad = path("broken.safetensors");
+  for (const std::string& command :
+       {"ls " + path("text.pt"), "ls " + path("absent.pt"), "ls " + path(""), "ls " + bad, "verify " + bad,
+        "export " + bad + " " + out, "import " + bad + " " + out, "diff " + good + " " + bad,
+        "merge " + good + " " + bad + " --out=" + out}) {
+    const Result result = run("ckpt " + command);
+    EXPECT_EQ(result.code, 2) << command << result.text;
+    EXPECT_THAT(result.text, testing::StartsWith("orrery: ")) << command;
+    EXPECT_EQ(std::count(result.text.begin(), result.text.end(), '\n'), 1) << command << result.text;
+  }
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST_F(CkptCommand, averages_are_exported_as_the_references_converter_names_them) {
+  const std::string file = save(
+      "run.safetensors", {{"net.w", values({1, 2}).to(at::kBFloat16)}, {"net_ema.w", values({1.001f, 2})}});
+  for (const std::string arguments :
+       {" --format=pt --dtype=float32", " --format=pt --dtype=bfloat16", " --format=pt --weights=model"})
+    EXPECT_EQ(run("ckpt export " + file + " " + folder_.path().string() + arguments).code, 0) << arguments;
+  EXPECT_EQ(first_of(path("model_ema_fp32.pt"), "net.w"), 1.001f);
+  EXPECT_EQ(open_weights(path("model_ema_bf16.pt"))->tensor("net.w").scalar_type(), at::kBFloat16);
+  EXPECT_EQ(first_of(path("model.pt"), "net.w"), 1);
+  EXPECT_EQ(run("ckpt export --weights=ema " + path("model.pt") + " " + path("x")).code, 2);
+}
+
+TEST_F(CkptCommand, import_wants_every_tensor_of_the_preset_once) {
+  Tensors tensors = model("nano", 0.5);
+  const std::string good = save("good.safetensors", tensors), out = path("out.safetensors");
+  const Result fits = run("ckpt import --preset=nano " + good + " " + out);
+  EXPECT_EQ(fits.code, 0) << fits.text;
+  EXPECT_EQ(run("ckpt diff " + good + " " + out).code, 0);
+  EXPECT_EQ(run("ckpt import --preset=tiny " + good + " " + out).code, 2);
+
+  tensors.emplace("net.stranger", values({1}));
+  tensors.erase("net.x_embedder.proj.1.weight");
+  const std::string bad = save("bad.safetensors", tensors);
+  const Result strict = run("ckpt import --preset=nano " + bad + " " + path("no"));
+  EXPECT_EQ(strict.code, 2);
+  EXPECT_THAT(strict.text, AllOf(HasSubstr("missing: net.x_embedder.proj.1.weight"),
+                                 HasSubstr("unexpected: net.stranger")));
+  const Result partial =
+      run("ckpt import --preset=nano '--partial=net.stranger, x_embedder*' " + bad + " " + path("yes"));
+  EXPECT_EQ(partial.code, 0) << partial.text;
+  EXPECT_THAT(partial.text, AllOf(HasSubstr("left out, as asked"), HasSubstr("unexpected: net.stranger")));
+}
+
+TEST_F(CkptCommand, diff_ends_with_1_and_shows_the_worst_tensor) {
+  const std::string a = save("a", {{"w", values({3, 4})}, {"v", values({1})}});
+  const std::string b = save("b", {{"w", values({3, 9})}, {"v", values({1})}});
+  EXPECT_EQ(run("ckpt diff " + a + " " + a).code, 0);
+  const Result differs = run("ckpt diff " + a + " " + b);
+  EXPECT_EQ(differs.code, 1);
+  EXPECT_THAT(differs.text, AllOf(HasSubstr("differs: w  relative L2 1, largest 5, 1 of 2 elements"),
+                                  HasSubstr("1 tensors are equal bit for bit, 1 differ")));
+}
+
+TEST_F(CkptCommand, verify_ends_with_3_for_values_that_are_not_finite) {
+  EXPECT_EQ(run("ckpt verify " + save("good", {{"w", values({1})}})).code, 0);
+  const Result bad = run("ckpt verify " + save("bad", {{"w", values({1, NAN, INFINITY})}}));
+  EXPECT_EQ(bad.code, 3);
+  EXPECT_THAT(bad.text, HasSubstr("w: 2 of 3 values"));
+}
+
+TEST_F(CkptCommand, merge_writes_one_model_or_a_grid_with_its_table) {
+  const std::string base = save("base", {{"w", values({0, 0})}}), a = save("a", {{"w", values({1, 2})}}),
+                    b = save("b", {{"w", values({3, 6})}});
+  const Result soup = run("ckpt merge --model_weights=1,3 --out=" + path("soup") + " " + a + " " + b);
+  EXPECT_EQ(soup.code, 0) << soup.text;
+  EXPECT_EQ(first_of(path("soup"), "w"), 2.5f);
+  EXPECT_EQ(Safetensors(path("soup")).metadata().count("orrery.merge"), 1u);
+
+  const std::string models = " --base=" + base + " " + a + " " + b;
+  EXPECT_EQ(run("ckpt merge --method=dare_ties --grid --out=" + path("grid") + models).code, 0);
+  const auto table = nlohmann::json::parse(test::read_file(folder_ / "grid/grid.json"), nullptr, false);
+  ASSERT_EQ(table["points"].size(), 12u);
+  for (const auto& point : table["points"])
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "grid" / point["file"].get<std::string>())) << point;
+
+  EXPECT_EQ(run("ckpt merge --method=ties --grid --most=5 --out=" + path("x") + models).code, 2);
+  EXPECT_EQ(run("ckpt merge --method=ties --out=" + path("x") + models).code, 2);  // no density
+  EXPECT_EQ(run("ckpt merge --density=0.5 --out=" + path("x") + models).code, 2);  // of a soup
+  EXPECT_EQ(run("ckpt merge --dry_run --out=" + path("x") + models).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(path("x")));
+}
+
+}  // namespace
+}  // namespace orrery::cli
