@@ -28,6 +28,7 @@ constexpr auto kSamplerKind = words("unipc", "euler");
 constexpr auto kSigmas = words("linear", "karras");
 constexpr auto kGuidance = words("v2w", "t2w");
 constexpr auto kWeights = words("ema", "model");
+constexpr auto kWhenBusy = words("wait", "skip");
 
 }  // namespace
 
@@ -78,6 +79,9 @@ std::span<const std::string_view> names_of(Guidance) {
 }
 std::span<const std::string_view> names_of(Weights) {
   return kWeights;
+}
+std::span<const std::string_view> names_of(WhenBusy) {
+  return kWhenBusy;
 }
 
 }  // namespace orrery

@@ -43,6 +43,7 @@ enum class SamplerKind { unipc, euler };
 enum class Sigmas { linear, karras };
 enum class Guidance { v2w, t2w };  // v_c + g (v_c - v_u); v_u + g (v_c - v_u)
 enum class Weights { ema, model };
+enum class WhenBusy { wait, skip };  // a checkpoint is due while the one before is still being written
 
 std::span<const std::string_view> names_of(Dtype);
 std::span<const std::string_view> names_of(Device);
@@ -60,6 +61,7 @@ std::span<const std::string_view> names_of(SamplerKind);
 std::span<const std::string_view> names_of(Sigmas);
 std::span<const std::string_view> names_of(Guidance);
 std::span<const std::string_view> names_of(Weights);
+std::span<const std::string_view> names_of(WhenBusy);
 
 template <class E>
 requires std::is_enum_v<E> std::string_view name_of(E value) {
@@ -192,9 +194,13 @@ struct MemoryConfig {
 };
 
 struct CkptConfig {
-  int64_t every = 1000;  // steps from one checkpoint to the next (and at the end); 0: none
-  int64_t keep = 3;      // newest checkpoints kept; 0: all
-  std::string load;      // model weights to start from (safetensors); empty: released initialisation
+  int64_t every = 1000;                 // steps from one checkpoint to the next (and at the end); 0: none
+  int64_t keep = 3;                     // newest checkpoints kept; 0: all
+  int64_t keep_every = 0;               // checkpoints of a step that is a multiple of this stay too; 0: none
+  WhenBusy when_busy = WhenBusy::wait;  // a save is due while one is under way: train waits, or skips it
+  double max_mib_s =
+      0;             // most MiB that a rank writes in a second, to spare a shared file system; 0: no limit
+  std::string load;  // model weights to start from (safetensors); empty: released initialisation
   bool operator==(const CkptConfig&) const = default;
 };
 

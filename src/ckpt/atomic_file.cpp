@@ -8,6 +8,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "ckpt/fault_point.h"
+#include "ckpt/file_io.h"
 
 namespace orrery {
 namespace {
@@ -15,15 +17,6 @@ namespace {
 void io_check(bool good, const std::filesystem::path& path, const char* what) {
   if (!good)
     throw Error(text_of(path.string(), ": cannot ", what, ": ", std::strerror(errno)), Exit::failure);
-}
-
-void sync_folder(const std::filesystem::path& folder) {
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  io_check(fd >= 0, folder, "open the folder");
-  const bool synced =
-      ::fsync(fd) == 0 || errno == EINVAL;  // EINVAL: a file system whose folders cannot be synced
-  ::close(fd);
-  io_check(synced, folder, "sync the folder");
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& path) {
@@ -52,6 +45,7 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(const void* data, size_t size) {
   const char* next = static_cast<const char*>(data);
+  fault_point("file.write");
   while (size > 0) {
     const ssize_t written = ::write(fd_, next, size);
     if (written < 0 && errno == EINTR) continue;
@@ -62,10 +56,13 @@ void AtomicFile::write(const void* data, size_t size) {
 }
 
 void AtomicFile::publish() {
+  fault_point("file.fsync");
   io_check(::fsync(fd_) == 0, path_, "sync");
+  fault_point("file.rename");
   io_check(::rename(temporary_.c_str(), path_.c_str()) == 0, path_, "rename into place");
   ::close(fd_);
   fd_ = -1;
+  fault_point("file.fsync_folder");
   sync_folder(folder_of(path_));
 }
 

@@ -152,6 +152,12 @@ void bind_ckpt(Settings& s, CkptConfig& c) {
   s.bind("ckpt.every", c.every, "steps from one checkpoint to the next (and at the end); 0: none",
          at_least(0));
   s.bind("ckpt.keep", c.keep, "newest checkpoints kept; 0: all", at_least(0));
+  s.bind("ckpt.keep_every", c.keep_every,
+         "checkpoints of a step that is a multiple of this are kept too; 0: none", at_least(0));
+  s.bind("ckpt.when_busy", c.when_busy,
+         "a checkpoint is due while one is being written: train waits, or skips it");
+  s.bind("ckpt.max_mib_s", c.max_mib_s,
+         "most MiB that a rank writes in a second, to spare a shared file system; 0: no limit", at_least(0));
   s.bind("ckpt.load", c.load, "model weights to start from (safetensors); empty: released initialisation");
 }
 

@@ -115,6 +115,10 @@ const std::vector<Rule>& effects() {
       {"sample.final_clips", [](const Config& c) { return !c.sample.path.empty() || c.data.held_out > 0; },
        "films: sample.path or data.held_out"},
       {"ckpt.keep", [](const Config& c) { return c.ckpt.every > 0; }, "ckpt.every > 0"},
+      {"ckpt.keep_every", [](const Config& c) { return c.ckpt.every > 0 && c.ckpt.keep > 0; },
+       "ckpt.every > 0 and ckpt.keep > 0 (0 keeps all)"},
+      {"ckpt.max_mib_s", [](const Config& c) { return c.ckpt.every > 0; }, "ckpt.every > 0"},
+      {"ckpt.when_busy", [](const Config& c) { return c.ckpt.every > 0; }, "ckpt.every > 0"},
   };
   return kRules;
 }
