@@ -1,6 +1,7 @@
 #include "ckpt/weight_file.h"
 
 #include "base/error.h"
+#include "ckpt/checkpoint_reader.h"
 #include "ckpt/dcp.h"
 #include "ckpt/hf_index.h"
 #include "ckpt/mapped_file.h"
@@ -28,6 +29,23 @@ class SafetensorsWeights final : public WeightFile {
   Safetensors file_;
 };
 
+// A checkpoint of our own runs, without the optimizer's part.
+class CheckpointWeights final : public WeightFile {
+ public:
+  explicit CheckpointWeights(const fs::path& folder) : WeightFile(folder), checkpoint_(folder) {
+    for (const auto& [name, t] : checkpoint_.entries())
+      if (!name.starts_with("optim.")) entries_.emplace(name, WeightEntry{t.dtype, t.shape});
+  }
+
+ protected:
+  at::Tensor read(const std::string& name, RowRange rows) const override {
+    return checkpoint_.rows(name, rows.begin, rows.end);
+  }
+
+ private:
+  Checkpoint checkpoint_;
+};
+
 std::vector<fs::path> index_files(const fs::path& folder) {
   std::vector<fs::path> found;
   for (const auto& item : fs::directory_iterator(folder))
@@ -36,6 +54,7 @@ std::vector<fs::path> index_files(const fs::path& folder) {
 }
 
 std::unique_ptr<WeightFile> open_folder(const fs::path& folder) {
+  if (fs::exists(folder / kManifestName)) return std::make_unique<CheckpointWeights>(folder);
   if (fs::exists(folder / ".metadata")) return std::make_unique<DcpFolder>(folder);
   if (fs::exists(folder / "model" / ".metadata")) return std::make_unique<DcpFolder>(folder / "model");
   const auto indexes = index_files(folder);
@@ -44,8 +63,9 @@ std::unique_ptr<WeightFile> open_folder(const fs::path& folder) {
   if (!indexes.empty()) return std::make_unique<HfIndex>(indexes.front());
   if (fs::exists(folder / "model.safetensors"))
     return std::make_unique<SafetensorsWeights>(folder / "model.safetensors");
-  fail(folder.string(), ": a folder without weights: wanted .metadata (a distributed checkpoint), ",
-       "*.safetensors.index.json or model.safetensors in it");
+  fail(folder.string(),
+       ": a folder without weights: wanted manifest.json (a run's checkpoint), .metadata (a distributed ",
+       "one), *.safetensors.index.json or model.safetensors in it");
 }
 
 // A safetensors file is told by the '{' behind the length of its header; a pickle or a legacy .pt has another

@@ -1,7 +1,8 @@
 #pragma once
 // WeightFile: named tensors on disk, whatever the format. Everything that loads weights (training, inference,
 // import) goes through open_weights, so that each works with every format: safetensors, Hugging Face's
-// sharded safetensors, PyTorch's .pt, and folders of torch.distributed.checkpoint (DCP).
+// sharded safetensors, PyTorch's .pt, folders of torch.distributed.checkpoint (DCP), and checkpoints of our
+// own runs.
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
@@ -53,9 +54,9 @@ class WeightFile {
   std::map<std::string, WeightEntry> entries_;
 };
 
-// Opens a file by its contents, or a folder: one that holds .metadata (DCP; of a training checkpoint the part
-// model/), *.safetensors.index.json, or model.safetensors. Throws Error, with the path, for anything
-// malformed.
+// Opens a file by its contents, or a folder: one that holds manifest.json (a run's checkpoint), .metadata
+// (DCP; of a training checkpoint the part model/), *.safetensors.index.json, or model.safetensors. Throws
+// Error, with the path, for anything malformed.
 std::unique_ptr<WeightFile> open_weights(const std::filesystem::path& path);
 
 }  // namespace orrery

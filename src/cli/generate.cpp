@@ -93,7 +93,7 @@ void generate(const Request& r, const Config& c, World& world) {
   const auto text = make_text_encoder(c);
   DiT net(dit_config(c));
   net.materialize(device_of(c.numerics, world.local_rank()), scalar_type(c.numerics.dtype));
-  load_weights(checkpoint / "model.safetensors", net, c.sample.weights);
+  load_weights(checkpoint, net, c.sample.weights);
   const Generator generator(c, net, denoiser_of(net), *tokenizer, *text);
   if (!r.evaluate.empty()) {
     const Evaluation e = evaluate(c, generator, *open_films(r.evaluate, c.data),

@@ -113,9 +113,13 @@ void read_ini(const std::filesystem::path& file, const Settings& settings) {
           kMaxFileBytes);
   std::ifstream in(file, std::ios::binary);
   require(in.good(), file.string(), ": cannot be opened (are you allowed to read it?)");
+  read_ini(in, file.string(), settings);
+}
+
+void read_ini(std::istream& in, const std::string& name, const Settings& settings) {
   std::string section, line;
   for (int64_t number = 1; std::getline(in, line); ++number) {
-    const std::string where = file.string() + ":" + std::to_string(number);
+    const std::string where = name + ":" + std::to_string(number);
     if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
     require(line.find('\0') == std::string::npos, where, ": a NUL byte (is this an INI file?)");
     check_comment(line, where);
@@ -127,7 +131,7 @@ void read_ini(const std::filesystem::path& file, const Settings& settings) {
       apply_line(section, line, settings, where);
     }
   }
-  require(in.eof(), file.string(), ": reading failed");
+  require(in.eof(), name, ": reading failed");
 }
 
 std::string ini_of(const Settings& settings) {

@@ -70,6 +70,7 @@ Settings settings_of(Config& config);
 // Reads a file of [section] and key = value lines (Boost.Program_options' format: # starts a comment). A
 // value in double quotes keeps its spaces and may hold \\ \" \n \t and \xHH.
 void read_ini(const std::filesystem::path& file, const Settings& settings);
+void read_ini(std::istream& in, const std::string& name, const Settings& settings);
 // All settings, in the table's order; read_ini of it gives the same values bit for bit.
 std::string ini_of(const Settings& settings);
 

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/run_files.h"
+#include "cli/same_run.h"
 #include "cli/start_plan.h"
 #include "infer/world_model.h"
 #include "parallel/agreement.h"
@@ -45,6 +46,8 @@ Exit train(const std::vector<std::string>& arguments, World& world) {
   world.comm().barrier("run folder").wait();
   TrainingStart start = plan_start(config, world);
   start.on_ready = [&] { write_run_files(config, arguments, world.size()); };
+  start.settings = ini_of(settings);
+  start.require_same_run = [&](const std::string& stored) { require_same_run(stored, config); };
   run_training(config, world, start);
   return Exit::done;
 }

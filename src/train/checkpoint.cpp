@@ -1,169 +1,219 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
-#include "ckpt/atomic_file.h"
-#include "ckpt/safetensors.h"
+#include "ckpt/checkpoint_folder.h"
+#include "parallel/agreement.h"
 
 namespace orrery {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kPrefix = "step_";
 
-std::string folder_name(int64_t steps_done) {
-  const std::string digits = std::to_string(steps_done);
-  return kPrefix + std::string(digits.size() < 9 ? 9 - digits.size() : 0, '0') + digits;
-}
-
-std::optional<nlohmann::json> state_of(const fs::path& folder) {
-  std::ifstream in(folder / "state.json");
-  nlohmann::json state = nlohmann::json::parse(in, nullptr, false);
-  const auto is_number = [&](const char* key) {
-    return state.contains(key) && state[key].is_number_integer();
-  };
-  if (!state.is_object() || !is_number("steps_done") || !is_number("seed")) return std::nullopt;
-  return state;
-}
-
-// Complete checkpoints, oldest first. Folders in the making have another name.
-std::vector<fs::path> complete_checkpoints(const fs::path& run_dir) {
-  std::vector<fs::path> found;
-  if (!fs::is_directory(run_dir / "checkpoints")) return found;
-  for (const auto& entry : fs::directory_iterator(run_dir / "checkpoints"))
-    if (entry.is_directory() && entry.path().filename().string().starts_with(kPrefix) &&
-        state_of(entry.path()))
-      found.push_back(entry.path());
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-// Every tensor of the state with the rows that this rank has.
-using Shards = std::vector<ShardView>;
-
-void add(Shards& to, const std::string& prefix, const Shards& shards) {
-  for (const ShardView& shard : shards)
-    to.push_back({prefix + shard.name, shard.shape, shard.begin, shard.local});
-}
-
-Shards model_state(const RunState& run) {
-  Shards out;
-  add(out, "net.", run.fsdp.weights());
-  add(out, "net.", buffers_of(run.net));
-  if (!run.step.averaged()) return out;
-  const auto& averages = run.step.averaged()->averages();
-  for (size_t i = 0; i < averages.size(); ++i) {
-    const ShardView& weight = run.fsdp.weights()[i];
-    out.push_back({"net_ema." + weight.name, weight.shape, weight.begin, averages[i].tensor});
-  }
-  return out;
+void add(std::vector<StateTensor>& to, const std::string& prefix, const std::vector<ShardView>& shards,
+         bool is_everywhere) {
+  for (const ShardView& s : shards)
+    to.push_back({{prefix + s.name, s.shape, s.begin, s.local}, is_everywhere});
 }
 
 // Moments and masters have the rows of their weight, "exp_avg.NAME"; step counts are whole on every rank.
-Shards optimizer_state(const RunState& run) {
+void add_optimizer(std::vector<StateTensor>& to, const RunState& run) {
   std::map<std::string, const ShardView*> weights;
   for (const ShardView& weight : run.fsdp.weights()) weights.emplace(weight.name, &weight);
-  Shards out;
   for (const NamedTensor& t : run.step.optimizer().state()) {
     const ShardView* weight = weights.at(t.name.substr(t.name.find('.') + 1));
     const bool is_count = t.tensor.dim() == 0;
-    out.push_back({t.name, is_count ? Shape{} : weight->shape, is_count ? 0 : weight->begin, t.tensor});
+    to.push_back(
+        {{"optim." + t.name, is_count ? Shape{} : weight->shape, is_count ? 0 : weight->begin, t.tensor},
+         is_count});
   }
-  return out;
 }
 
-std::map<std::string, at::Tensor> whole(const Fsdp& fsdp, const Shards& shards, bool keep) {
-  std::map<std::string, at::Tensor> out;
-  for (const ShardView& shard : shards) {
-    const at::Tensor tensor = shard.shape.empty() || shard.local.sizes() == at::IntArrayRef(shard.shape)
-                                  ? shard.local
-                                  : fsdp.whole(shard).cpu();
-    if (keep) out.emplace(shard.name, tensor);
-  }
-  return out;
+std::string list_of(const std::vector<std::string>& lines) {
+  std::string text;
+  constexpr size_t kShown = 20;
+  for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) text += "\n  " + lines[i];
+  if (lines.size() > kShown) text += text_of("\n  and ", lines.size() - kShown, " more");
+  return text;
 }
 
-// Copies the file's rows into the shards; names must be the same on both sides.
-void restore(const fs::path& file, const Shards& targets) {
-  const Safetensors stored(file);
+// Names, shapes and dtypes of the checkpoint against those of the run.
+void require_fit(const Checkpoint& from, const std::vector<StateTensor>& state) {
+  std::vector<std::string> problems;
   std::set<std::string> wanted;
-  for (const ShardView& target : targets) wanted.insert(target.name);
-  for (const auto& [name, entry] : stored.entries())
-    require(wanted.count(name), file.string(), ": holds ", name, ", which this run does not have");
-  for (const ShardView& target : targets) {
-    require(stored.contains(target.name), file.string(), ": lacks ", target.name, ", which this run needs");
-    const at::Tensor source = stored.tensor(target.name);
-    require(source.sizes() == at::IntArrayRef(target.shape), file.string(), ": ", target.name, " is ",
-            source.sizes(), ", this run has ", at::IntArrayRef(target.shape), " (was the model changed?)");
-    copy_rows(source, target);
+  for (const StateTensor& t : state) {
+    wanted.insert(t.view.name);
+    const auto found = from.entries().find(t.view.name);
+    if (found == from.entries().end()) {
+      problems.push_back("missing: " + t.view.name);
+    } else if (found->second.shape != t.view.shape || found->second.dtype != t.view.local.scalar_type()) {
+      problems.push_back(text_of("different: ", t.view.name, " is ", stored_dtype_name(found->second.dtype),
+                                 " ", at::IntArrayRef(found->second.shape), ", this run has ",
+                                 stored_dtype_name(t.view.local.scalar_type()), " ",
+                                 at::IntArrayRef(t.view.shape)));
+    }
   }
+  for (const auto& [name, entry] : from.entries())
+    if (!wanted.count(name)) problems.push_back("unexpected: " + name);
+  require(problems.empty(), from.folder().string(),
+          ": does not fit this run (another model or optimizer?):", list_of(problems));
+}
+
+void restore_tensors(const Checkpoint& from, const Config& config, const RunState& run) {
+  require(from.manifest().seed == config.train.seed, from.folder().string(), ": made with train.seed ",
+          from.manifest().seed, ", this run has ", config.train.seed, ": the order of the data would change");
+  const std::vector<StateTensor> state = state_tensors(run);
+  require_fit(from, state);
+  for (const StateTensor& t : state) {
+    at::Tensor target = t.view.local;
+    const int64_t rows = target.dim() == 0 ? 1 : target.size(0);
+    target.copy_(from.rows(t.view.name, t.view.begin, t.view.begin + rows));
+  }
+  run.fsdp.release();
+}
+
+// Small files, which every rank reads whole, are verified before anything is made from them.
+void verify_small_files(const Checkpoint& from) {
+  std::set<int64_t> with_tensors;
+  for (const auto& [name, t] : from.entries())
+    for (const ManifestPiece& piece : t.pieces) with_tensors.insert(piece.file);
+  for (size_t i = 0; i < from.manifest().files.size(); ++i) {
+    const ManifestFile& stored = from.manifest().files[i];
+    if (with_tensors.count(static_cast<int64_t>(i))) continue;
+    if (stored_file(from.folder() / stored.name).frame != stored.frame)
+      throw Error(text_of((from.folder() / stored.name).string(), ": does not have its digest"),
+                  Exit::bad_data);
+  }
+}
+
+// Of the first rank: the newest sound checkpoint; damaged newer ones are set aside once it is found.
+struct Search {
+  fs::path found;
+  std::vector<std::string> notes;
+};
+Search newest_sound(const fs::path& run_dir) {
+  const CheckpointFolder folder(run_dir);
+  Search search;
+  std::vector<std::pair<fs::path, std::string>> damaged;
+  auto all = folder.all();
+  std::reverse(all.begin(), all.end());
+  for (const auto& entry : all) {
+    try {
+      verify_small_files(Checkpoint(entry.path));
+      search.found = entry.path;
+      break;
+    } catch (const Error& error) {
+      if (error.code() != Exit::bad_data) throw;
+      damaged.emplace_back(entry.path, error.what());
+    }
+  }
+  require(!search.found.empty() || damaged.empty(), run_dir.string(),
+          ": no checkpoint can be resumed from; the newest: ", damaged.empty() ? "" : damaged.front().second,
+          " (start anew with another train.run_dir)");
+  for (const auto& [path, reason] : damaged)
+    search.notes.push_back(text_of("damaged checkpoint set aside as ",
+                                   folder.set_aside(path, "damaged").filename().string(), ": ", reason));
+  return search;
+}
+
+// The errors of all ranks as one, thrown on each; returns the message if all of them tell of damaged data.
+std::string agree_on_failure(Comm& comm, const std::string& mine, bool is_damage) {
+  const auto texts = gather_texts(comm, "resume", mine.empty() ? "" : (is_damage ? "d" : "e") + mine);
+  std::string damage;
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    if (texts[rank].empty()) continue;
+    require(texts[rank][0] == 'd', texts[rank].substr(1));
+    if (damage.empty()) damage = text_of("rank ", rank, ": ", texts[rank].substr(1));
+  }
+  return damage;
+}
+
+uint64_t tokenizer_digest(const Checkpoint& from) {
+  for (const ManifestFile& file : from.manifest().files)
+    if (file.name == "tokenizer.safetensors") return file.frame;
+  return 0;
 }
 
 }  // namespace
 
-void save_checkpoint(const Config& config, const RunState& run, int64_t steps_done, bool is_first) {
-  const auto model = whole(run.fsdp, model_state(run), is_first);
-  const auto optimizer = whole(run.fsdp, optimizer_state(run), is_first);
-  if (!is_first) return;
-  const fs::path root = fs::path(config.train.run_dir) / "checkpoints";
-  const fs::path making = root / ("making_" + folder_name(steps_done)), done = root / folder_name(steps_done);
-  fs::remove_all(making);
-  fs::create_directories(making);
-  save_safetensors(making / "model.safetensors", model);
-  save_safetensors(making / "optimizer.safetensors", optimizer);
-  save_tokenizer(making, run.tokenizer);
-  const std::string state =
-      nlohmann::json{{"steps_done", steps_done}, {"seed", config.train.seed}}.dump() + "\n";
-  AtomicFile file(making / "state.json");
-  file.write(state.data(), state.size());
-  file.publish();
-  fs::remove_all(done);
-  fs::rename(making, done);
-  const auto all = complete_checkpoints(config.train.run_dir);
-  if (config.ckpt.keep > 0)
-    for (size_t i = 0; i + static_cast<size_t>(config.ckpt.keep) < all.size(); ++i) fs::remove_all(all[i]);
+std::vector<StateTensor> state_tensors(const RunState& run) {
+  std::vector<StateTensor> out;
+  add(out, "net.", run.fsdp.weights(), false);
+  add(out, "net.", buffers_of(run.net), true);
+  if (run.step.averaged()) {
+    const auto& averages = run.step.averaged()->averages();
+    for (size_t i = 0; i < averages.size(); ++i) {
+      const ShardView& weight = run.fsdp.weights()[i];
+      out.push_back({{"net_ema." + weight.name, weight.shape, weight.begin, averages[i].tensor}, false});
+    }
+  }
+  add_optimizer(out, run);
+  return out;
+}
+
+Resume find_checkpoint(const Config& config, Comm& comm) {
+  Resume resume;
+  std::string path;
+  if (comm.rank() == 0 && config.train.resume == "auto") {
+    Search search = newest_sound(config.train.run_dir);
+    path = search.found.string();
+    resume.notes = std::move(search.notes);
+  } else if (comm.rank() == 0 && config.train.resume != "never") {
+    path = config.train.resume;
+    require(fs::is_directory(path), "train.resume: got ", path,
+            ", wanted auto, never or a checkpoint's folder");
+  }
+  path = gather_texts(comm, "checkpoint to resume from", path)[0];
+  if (path.empty()) return resume;
+  resume.from.emplace(path);
+  verify_small_files(*resume.from);
+  require_agreement(comm, "manifest of " + path, manifest_text(resume.from->manifest()));
+  return resume;
+}
+
+int64_t restore(Resume& resume, const Config& config, const RunState& run) {
+  while (resume.from) {
+    std::string problem;
+    bool is_damage = false;
+    try {
+      restore_tensors(*resume.from, config, run);
+    } catch (const Error& error) {
+      problem = error.what();
+      is_damage = error.code() == Exit::bad_data;
+    }
+    const std::string damage = agree_on_failure(run.comm, problem, is_damage);
+    if (damage.empty()) return resume.from->manifest().step;
+    if (config.train.resume != "auto") throw Error(damage, Exit::bad_data);
+    const CheckpointFolder folder(config.train.run_dir);
+    require(folder.all().size() > 1, damage, " (and there is no other checkpoint)");
+    run.comm.barrier("damaged checkpoint").wait();  // all have counted
+    if (run.comm.rank() == 0)
+      resume.notes.push_back(text_of("damaged checkpoint set aside as ",
+                                     folder.set_aside(resume.from->folder(), "damaged").filename().string(),
+                                     ": ", damage));
+    const uint64_t tokenizer = tokenizer_digest(*resume.from);
+    Resume next = find_checkpoint(config, run.comm);
+    resume.from = std::move(next.from);
+    resume.notes.insert(resume.notes.end(), next.notes.begin(), next.notes.end());
+    require(resume.from && tokenizer_digest(*resume.from) == tokenizer, damage,
+            " (the checkpoint before has another tokenizer: start again)");
+  }
+  return 0;
 }
 
 void supersede_checkpoints(const Config& config, int64_t steps_done) {
-  for (const fs::path& folder : complete_checkpoints(config.train.run_dir)) {
-    if ((*state_of(folder))["steps_done"] <= steps_done) continue;
-    const fs::path name = folder.parent_path() / ("superseded_" + folder.filename().string());
-    fs::remove_all(name);
-    fs::rename(folder, name);
-  }
-}
-
-std::optional<fs::path> checkpoint_to_resume(const Config& config) {
-  if (config.train.resume == "never") return std::nullopt;
-  if (config.train.resume != "auto") {
-    require(state_of(config.train.resume).has_value(), "train.resume: ", config.train.resume,
-            " is not a complete checkpoint folder");
-    return config.train.resume;
-  }
-  const auto all = complete_checkpoints(config.train.run_dir);
-  return all.empty() ? std::nullopt : std::optional(all.back());
+  const CheckpointFolder folder(config.train.run_dir);
+  for (const auto& entry : folder.all())
+    if (entry.step > steps_done) folder.set_aside(entry.path, "superseded");
 }
 
 fs::path newest_checkpoint(const fs::path& run_dir) {
-  const auto all = complete_checkpoints(run_dir);
-  require(!all.empty(), run_dir.string(), ": no complete checkpoint in ", (run_dir / "checkpoints").string());
-  return all.back();
-}
-
-int64_t load_checkpoint(const fs::path& folder, const Config& config, const RunState& run) {
-  const auto state = state_of(folder);
-  require(state.has_value(), (folder / "state.json").string(), ": not the state of a checkpoint");
-  require((*state)["seed"] == config.train.seed, folder.string(), ": made with train.seed ",
-          (*state)["seed"].dump(), ", this run has ", config.train.seed,
-          ": the order of the data would change");
-  restore(folder / "model.safetensors", model_state(run));
-  restore(folder / "optimizer.safetensors", optimizer_state(run));
-  run.fsdp.release();
-  return (*state)["steps_done"];
+  auto all = CheckpointFolder(run_dir).all();
+  for (; !all.empty(); all.pop_back())
+    if (fs::is_regular_file(all.back().path / kManifestName)) return all.back().path;
+  fail(run_dir.string(), ": no complete checkpoint in ", (run_dir / "checkpoints").string());
 }
 
 }  // namespace orrery

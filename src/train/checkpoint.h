@@ -1,12 +1,15 @@
 #pragma once
-// Checkpoints of a run: run_dir/checkpoints/step_000001000/ with model.safetensors (net.*, and
-// net_ema.* where averages are kept), optimizer.safetensors, tokenizer.safetensors and
-// state.json (step, seed). A folder appears
-// complete or not at all.
-#include <filesystem>
+// What a checkpoint of a run holds, and going on from one. checkpoint_saver.h writes them,
+// ckpt/checkpoint_folder.h says where they lie.
+//
+// Tensors: net.KEY (weights and buffers), net_ema.KEY (averages), optim.exp_avg.KEY and so on. Schedule,
+// random streams and data order are functions of seed and step, so step and seed are all that they need.
+#include <functional>
 #include <optional>
 
+#include "ckpt/checkpoint_reader.h"
 #include "infer/world_model.h"
+#include "parallel/mesh.h"
 #include "train/step.h"
 
 namespace orrery {
@@ -17,23 +20,36 @@ struct RunState {
   Fsdp& fsdp;
   TrainStep& step;
   const LinearTokenizer& tokenizer;
+  const Mesh& mesh;
+  Comm& comm;  // all ranks, host memory
 };
 
-// The state after `steps_done` optimizer steps; removes all but the newest `keep` (0: none removed).
-// Collective; the first rank alone writes, and holds the whole model in host memory meanwhile.
-void save_checkpoint(const Config& config, const RunState& run, int64_t steps_done, bool is_first);
+// The rows that this rank has of a tensor of the state. They share storage with the run.
+struct StateTensor {
+  ShardView view;
+  bool is_everywhere = false;  // whole on every rank: buffers and counts
+};
+std::vector<StateTensor> state_tensors(const RunState& run);
+
+// A checkpoint to go on from, if there is one, and lines for the log about those that were passed over.
+struct Resume {
+  std::optional<Checkpoint> from;
+  std::vector<std::string> notes;
+};
+
+// train.resume: "auto" is the newest sound checkpoint of run_dir (damaged newer ones are set aside; Error if
+// all are damaged), "never" none, else a folder. Collective: the first rank looks, all get the same.
+Resume find_checkpoint(const Config& config, Comm& comm);
+
+// Restores weights, averages and optimizer, each rank its own rows, whatever layout wrote them, and verifies
+// what it reads; returns the steps done (0: nothing to resume from). With "auto", a checkpoint whose data
+// turn out damaged on any rank is set aside and the one before is taken. Throws the same Error on every rank
+// where checkpoint and run do not match. Collective.
+int64_t restore(Resume& resume, const Config& config, const RunState& run);
 
 // A run that starts at steps_done takes its folder over: later checkpoints, of another branch, are renamed to
 // superseded_step_..., so that they are neither resumed from nor counted. One rank.
 void supersede_checkpoints(const Config& config, int64_t steps_done);
-
-// train.resume: "auto" is the newest complete checkpoint of run_dir, if there is one; "never" none; else a
-// folder.
-std::optional<std::filesystem::path> checkpoint_to_resume(const Config& config);
-
-// Restores weights, averages and optimizer, each rank its own rows; returns the steps done. Throws Error
-// where file and run do not match.
-int64_t load_checkpoint(const std::filesystem::path& folder, const Config& config, const RunState& run);
 
 // The newest complete checkpoint of a run folder. Throws Error if there is none.
 std::filesystem::path newest_checkpoint(const std::filesystem::path& run_dir);

@@ -59,6 +59,26 @@ void RunLog::step(int64_t done, const StepResult& result, double step_ms, const 
   out_->progress.report(done, detail);
 }
 
+void RunLog::checkpoint(const SaveReport& r) {
+  if (!out_) return;
+  if (r.outcome == SaveReport::Outcome::skipped)
+    return note(text_of("step ", r.step, ": checkpoint skipped: ", r.reason));
+  if (r.outcome == SaveReport::Outcome::failed)
+    return note(text_of("step ", r.step, ": checkpoint FAILED, training goes on: ", r.reason));
+  const std::string queued =
+      r.queued_ms < 1 ? "" : text_of(", after ", fixed(r.queued_ms, 0), " ms for the save before");
+  note(text_of("step ", r.step, ": checkpoint of ", fixed(static_cast<double>(r.bytes) / (1 << 20), 1),
+               " MiB in ", fixed(r.write_ms, 0), " ms, training waited ", fixed(r.blocked_ms, 1), " ms",
+               queued));
+  if (!r.reason.empty()) note(text_of("step ", r.step, ": ", r.reason));
+  const Metrics metrics = {{"checkpoint.blocked_ms", r.blocked_ms},
+                           {"checkpoint.queued_ms", r.queued_ms},
+                           {"checkpoint.write_ms", r.write_ms},
+                           {"checkpoint.bytes", static_cast<double>(r.bytes)}};
+  out_->metrics.write(r.step, metrics);
+  out_->events.scalars(r.step, metrics);
+}
+
 void RunLog::evaluation(int64_t done, const Evaluation& evaluation, const fs::path& folder) {
   if (!out_) return;
   for (const std::string& film : evaluation.unreadable) note("held-out film skipped: " + film);

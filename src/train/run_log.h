@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "data/loader.h"
 #include "parallel/world.h"
+#include "train/checkpoint_saver.h"
 #include "train/evaluate.h"
 #include "train/event_file.h"
 #include "train/step.h"
@@ -22,6 +23,8 @@ class RunLog {
   void note(const std::string& line);
   // After each step; writes every train.log_every-th one and the last, with these further figures.
   void step(int64_t done, const StepResult& result, double step_ms, const Metrics& more = {});
+  // The end of a save: a line, and checkpoint.* in the metrics of its step.
+  void checkpoint(const SaveReport& report);
   // Samples of this step, written into folder.
   void evaluation(int64_t done, const Evaluation& evaluation, const std::filesystem::path& folder);
   // The last word of a run: prints the figures and writes summary.json.

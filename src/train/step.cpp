@@ -140,6 +140,7 @@ StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
   if (clipped.skip) return result;
   std::vector<at::Tensor> tensors;
   for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);
+  before_update();
   optimizer_.step(tensors, result.lr);
   if (averaged_) averaged_->update(step);
   return result;

@@ -1,6 +1,8 @@
 #pragma once
 // One optimizer step: latents and text of a batch, flow loss, backward with the gradients' mean over ranks,
 // clip, update, average.
+#include <functional>
+
 #include "base/config.h"
 #include "flow/condition.h"
 #include "flow/objective.h"
@@ -43,6 +45,9 @@ class TrainStep {
   // Loss and gradients of this rank's share, reduced into fsdp; the mean loss of the share, in double, on the
   // device. Runs on meta tensors too.
   at::Tensor forward_backward(const flow::FlowBatch& batch);
+
+  // Called after backward, when weights, averages and optimizer are about to change.
+  std::function<void()> before_update = [] {};
 
   AdamW& optimizer() { return optimizer_; }
   AveragedWeights* averaged() { return averaged_.get(); }  // null: optim.ema = none

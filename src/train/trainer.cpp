@@ -5,11 +5,14 @@
 
 #include "base/error.h"
 #include "base/numerics.h"
+#include "ckpt/checkpoint_folder.h"
+#include "ckpt/folder_lock.h"
 #include "data/loader.h"
 #include "data/video_folder.h"
 #include "parallel/agreement.h"
 #include "parallel/comm_nccl.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_saver.h"
 #include "train/evaluate.h"
 #include "train/file_report.h"
 #include "train/memory_log.h"
@@ -36,18 +39,28 @@ LinearTokenizer fit_tokenizer(const Config& c, const Dataset& data) {
 // Weights mean nothing without their tokenizer: a resumed run and one that starts from our own weights take
 // the one that lies beside them. Otherwise it is fitted to the films, to the same clips on every rank.
 std::unique_ptr<LinearTokenizer> make_tokenizer(const Config& c, const Dataset& data,
-                                                const std::optional<fs::path>& checkpoint) {
-  const fs::path weights = fs::path(c.ckpt.load).parent_path();
-  if (checkpoint) return load_tokenizer(*checkpoint, c.tokenizer.channels);
+                                                const std::optional<Checkpoint>& checkpoint) {
+  const fs::path load = c.ckpt.load, weights = fs::is_directory(load) ? load : load.parent_path();
+  if (checkpoint) return load_tokenizer(checkpoint->folder(), c.tokenizer.channels);
   if (!c.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, c.tokenizer.channels);
   return std::make_unique<LinearTokenizer>(fit_tokenizer(c, data));
 }
 
-// Every rank looks at the disk; they must see the same.
-std::optional<fs::path> agreed_checkpoint(const Config& c, World& world) {
-  const auto found = checkpoint_to_resume(c);
-  require_agreement(world.comm(), "the checkpoint to resume from", found ? found->string() : "none");
-  return found;
+// One job at a time in a run folder; what an interrupted one left goes. The first rank holds the lock.
+std::unique_ptr<FolderLock> take_folder(const Config& c, World& world, std::vector<std::string>& notes) {
+  if (!world.is_first()) return nullptr;
+  auto lock = std::make_unique<FolderLock>(c.train.run_dir);
+  notes = CheckpointFolder(c.train.run_dir).tidy();
+  return lock;
+}
+
+Resume resume_of(const Config& c, World& world, const TrainingStart& start) {
+  Resume resume = find_checkpoint(c, world.comm());
+  if (!resume.from) return resume;
+  const auto& texts = resume.from->manifest().texts;
+  require(texts.count("config") > 0, resume.from->folder().string(), ": its manifest has no settings");
+  start.require_same_run(texts.at("config"));
+  return resume;
 }
 
 // The ranks on the device of the model; null: those of the world, on host memory.
@@ -92,14 +105,16 @@ double seconds() {
 
 class Training {
  public:
-  Training(const Config& config, World& world)
+  Training(const Config& config, World& world, const TrainingStart& start)
       : config_(config),
         world_(world),
+        start_(start),
+        lock_(take_folder(config, world, notes_)),
         memory_(config, world),
         data_(open_data(config.data)),
         films_(config.sample.path.empty() ? data_.held_out : open_films(config.sample.path, config.data)),
-        checkpoint_(agreed_checkpoint(config, world)),
-        tokenizer_(make_tokenizer(config, *data_.train, checkpoint_)),
+        resume_(resume_of(config, world, start)),
+        tokenizer_(make_tokenizer(config, *data_.train, resume_.from)),
         text_(make_text_encoder(config)),
         device_comm_(device_comm(config, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_ ? *device_comm_ : world.comm())),
@@ -109,25 +124,27 @@ class Training {
         generator_(config, *net_, model_.denoiser, *tokenizer_, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
-  void run(const TrainingStart& start) {
-    int64_t done = 0;
-    if (checkpoint_) done = load_checkpoint(*checkpoint_, config_, state());
-    const std::string kept = choose_recompute(start.activation_budget_bytes);
+  void run() {
+    int64_t done = restore(resume_, config_, state());
+    const std::string kept = choose_recompute(start_.activation_budget_bytes);
     if (world_.is_first()) {
-      start.on_ready();
+      start_.on_ready();
       supersede_checkpoints(config_, done);
       save_tokenizer(config_.train.run_dir, *tokenizer_);
     }
     RunLog log(config_, world_, done);
-    if (done > 0) log.note(text_of("resumed after step ", done));
-    if (!start.plan.empty()) log.note(start.plan);
-    if (!kept.empty()) log.note(kept);
-    memory_.begin(done, start.planned);
+    first_lines(log, done, kept);
+    memory_.begin(done, start_.planned);
+    CheckpointSaver saver(config_, state(), start_.settings,
+                          [&log](const SaveReport& report) { log.checkpoint(report); });
+    step_.before_update = [&saver] { saver.before_update(); };
     Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
     const double begin = seconds();
-    for (; done < config_.train.steps; ++done) one_step(loader, log, done);
+    for (; done < config_.train.steps; ++done) one_step(loader, log, saver, done);
+    const bool is_saved = saver.finish();
     files_.total(log);
     if (config_.sample.final_clips > 0) final_evaluation(log, seconds() - begin);
+    if (!is_saved) throw Error("the last checkpoint could not be saved (see above)", Exit::failure);
   }
 
  private:
@@ -147,6 +164,14 @@ class Training {
     return line;
   }
 
+  void first_lines(RunLog& log, int64_t done, const std::string& recompute) {
+    for (const std::string& note : notes_) log.note(note);
+    for (const std::string& note : resume_.notes) log.note(note);
+    if (done > 0) log.note(text_of("resumed after step ", done));
+    if (!start_.plan.empty()) log.note(start_.plan);
+    if (!recompute.empty()) log.note(recompute);
+  }
+
   static bool is_due(int64_t done, int64_t every, int64_t steps) {
     return every > 0 && (done % every == 0 || done == steps);
   }
@@ -163,7 +188,7 @@ class Training {
             .on_damaged = [this](const BadFile& file) { files_.add(file, FileReport::Kind::damaged); }};
   }
 
-  void one_step(Loader& loader, RunLog& log, int64_t index) {
+  void one_step(Loader& loader, RunLog& log, CheckpointSaver& saver, int64_t index) {
     world_.set_step(index);
     const double begin = seconds();
     const StepResult result = step_(step_batch(loader.next()), index);
@@ -172,14 +197,15 @@ class Training {
     const bool is_logged = is_due(done, config_.train.log_every, config_.train.steps);
     log.step(done, result, step_ms, is_logged ? memory_.exchange(done) : Metrics{});
     if (is_logged) files_.exchange(world_.comm(), log);
-    if (is_due(done, config_.ckpt.every, config_.train.steps)) {
-      save_checkpoint(config_, state(), done, world_.is_first());
-      world_.comm().barrier("checkpoint").wait();
+    saver.poll();
+    if (is_due(done, config_.ckpt.every, config_.train.steps)) saver.save(done, done == config_.train.steps);
+    if (is_due(done, config_.sample.every, config_.train.steps) && films_) {
+      saver.before_update();  // samples are made with the averages in the weights' place
+      sample(log, done);
     }
-    if (is_due(done, config_.sample.every, config_.train.steps) && films_) sample(log, done);
   }
 
-  RunState state() { return {*net_, *model_.fsdp, step_, *tokenizer_}; }
+  RunState state() { return {*net_, *model_.fsdp, step_, *tokenizer_, mesh_, world_.comm()}; }
 
   Evaluation evaluate_averages(int64_t clips, const fs::path& out_dir) {
     std::optional<AveragedWeights::Swap> averages;
@@ -202,10 +228,13 @@ class Training {
 
   const Config& config_;
   World& world_;
+  const TrainingStart& start_;
+  std::vector<std::string> notes_;  // about what earlier jobs left
+  std::unique_ptr<FolderLock> lock_;
   MemoryLog memory_;  // sees what is allocated from here on
   DataSets data_;
   std::shared_ptr<const Dataset> films_;  // for samples and evaluation; may be null
-  std::optional<fs::path> checkpoint_;    // that the run goes on from
+  Resume resume_;
   std::unique_ptr<LinearTokenizer> tokenizer_;
   std::unique_ptr<TextEncoder> text_;
   std::unique_ptr<Comm> device_comm_;
@@ -222,7 +251,7 @@ class Training {
 void run_training(const Config& config, World& world, const TrainingStart& start) {
   set_deterministic(config.numerics.deterministic);
   fs::create_directories(config.train.run_dir);
-  Training(config, world).run(start);
+  Training(config, world, start).run();
 }
 
 }  // namespace orrery

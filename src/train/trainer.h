@@ -2,6 +2,7 @@
 // The training run: puts data, model and optimizer together from the settings, and loops: batch, step, log,
 // sample, save.
 #include <functional>
+#include <string>
 
 #include "base/config.h"
 #include "base/memory.h"
@@ -10,8 +11,8 @@
 namespace orrery {
 
 // Runs (or resumes) training until train.steps. Collective over the world's ranks. Writes into train.run_dir:
-// config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/.
-// Throws Error for settings or data that do not fit.
+// config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/,
+// lock. Throws Error for settings or data that do not fit.
 struct TrainingStart {
   std::string plan;     // one line for the log; empty: the run was not planned
   MemoryUsage planned;  // memory of a rank at its peak
@@ -21,6 +22,10 @@ struct TrainingStart {
   // writes what describes the run (config.ini, run.json), so that a refused run does not overwrite an earlier
   // one's.
   std::function<void()> on_ready = [] {};
+  // All settings as INI; they go into checkpoints.
+  std::string settings = {};
+  // Called with the settings of the checkpoint that is gone on from; throws Error if they are of another run.
+  std::function<void(const std::string& stored)> require_same_run = [](const std::string&) {};
 };
 void run_training(const Config& config, World& world, const TrainingStart& start);
 

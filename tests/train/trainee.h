@@ -3,7 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
-#include "train/checkpoint.h"
+#include "train/checkpoint_saver.h"
 #include "train/scene_batches.h"
 
 namespace orrery::test {
@@ -25,10 +25,21 @@ struct Trainee {
     return loss;
   }
   DiT& net() { return model.net; }
-  RunState state() { return {model.net, model.fsdp(), step, tokenizer}; }
+  RunState state() { return {model.net, model.fsdp(), step, tokenizer, mesh, *host}; }
+  // A checkpoint after `steps_done` steps, complete on return.
+  void save(int64_t steps_done) {
+    CheckpointSaver saver(config, state(), "", [](const SaveReport& r) { EXPECT_EQ(r.reason, ""); });
+    saver.save(steps_done, true);
+    EXPECT_TRUE(saver.finish());
+  }
+  // Goes on from what train.resume says; the steps done.
+  int64_t resume() {
+    Resume from = find_checkpoint(config, *host);
+    return restore(from, config, state());
+  }
 
   const Config config;
-  std::unique_ptr<Comm> comm;
+  std::unique_ptr<Comm> comm, host = single_rank_comm("host");
   Mesh mesh;
   SceneNetwork model;
   LinearTokenizer tokenizer;
