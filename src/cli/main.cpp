@@ -24,6 +24,7 @@ constexpr std::array kCommands = {
     Command{"generate", "make films with a trained model", orrery::cli::run_generate},
     Command{"plan", "say what memory and time a configuration takes", orrery::cli::run_plan},
     Command{"ckpt", "look into, convert, compare and merge files of weights", orrery::cli::run_ckpt},
+    Command{"verify", "check every byte of checkpoints against its digest", orrery::cli::run_verify},
     Command{"parity", "compare modules with golden cases", orrery::cli::run_parity},
     Command{"forward", "run a module on tensors from a file", orrery::cli::run_forward},
     Command{"demo-data", "render films of a small physical scene to train on", orrery::cli::run_demo_data},
