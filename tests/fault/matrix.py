@@ -1,0 +1,441 @@
+#!/usr/bin/env python3
+"""Kills training runs at every point of a save and at random times, and damages what they leave, with orrery_faults.
+
+    matrix.py --program=build/cpu/tests/fault/orrery_faults [--mpirun=mpirun] [--kills=200] [--seed=1]
+
+After each kill the next start must go on, by itself, from the newest complete checkpoint that was on disk, and no
+checkpoint that the log called saved may be gone or damaged. Every few kills the run is let finish: its losses and all bytes
+of its last checkpoint must be those of a run that nobody killed. Then come single faults: a failing rank, a full disk, a
+read-only folder, clocks that jump, damage, two jobs in one folder. Prints a table; ends with 1 if anything was not so.
+"""
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+STEPS, EVERY, KILLS_TO_A_RUN = 12, 2, 8
+
+
+class Failure(Exception):
+    pass
+
+
+def expect(good, *what):
+    if not good:
+        raise Failure(" ".join(str(part) for part in what))
+
+
+class Bench:
+    """The program, its films, and runs on some ranks."""
+
+    def __init__(self, args, scratch):
+        self.args, self.scratch = args, scratch
+        self.random = random.Random(args.seed)
+        data = scratch / "data"
+        self.call([args.program, "demo-data", f"--out={data}", "--clips=8", "--held_out=1", "--frames=5", "--height=32",
+                   "--width=32"])
+        self.recipe = scratch / "recipe.ini"
+        self.recipe.write_text(
+            f"[model]\npreset = nano\n[data]\npath = {data}/train\nframes = 5\nheight = 32\nwidth = 32\nworkers = 1\n"
+            f"[tokenizer]\nchannels = 8\nfit_clips = 8\n[train]\nsteps = {STEPS}\nbatch = 4\nlog_every = 1\nlr = 1e-3\n"
+            f"[optim]\nwarmup = 2\n[ckpt]\nevery = {EVERY}\nkeep = 2\n[sample]\nevery = 0\n")
+
+    def environment(self, **more):
+        return {**os.environ, "OMP_NUM_THREADS": "1", "HWLOC_HIDE_ERRORS": "2", **more}
+
+    def call(self, command):
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
+        expect(done.returncode == 0, command, done.stdout, done.stderr)
+        return done.stdout
+
+    def command(self, ranks, run, options):
+        layout = {1: [], 2: ["--parallel.shard=2"], 4: ["--parallel.shard=2"]}[ranks]  # 4: two replicas
+        program = [self.args.program, "train", str(self.recipe), f"--train.run_dir={run}", *layout, *options]
+        if ranks == 1:
+            return program
+        return [self.args.mpirun, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
+
+    def start(self, ranks, run, options=(), **environment):
+        return subprocess.Popen(self.command(ranks, run, options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, env=self.environment(**environment))
+
+    def train(self, ranks, run, options=(), **environment):
+        process = self.start(ranks, run, options, **environment)
+        out, _ = process.communicate(timeout=120)
+        return process.returncode, out
+
+    def verify(self, folder):
+        done = subprocess.run([self.args.program, "verify", str(folder)], capture_output=True, text=True,
+                              env=self.environment(), check=False)
+        return done.returncode == 0, done.stdout + done.stderr
+
+
+def losses(run):
+    return {line["step"]: line["loss"] for line in map(json.loads, (run / "metrics.jsonl").open()) if "loss" in line}
+
+
+def tensors(run, step=STEPS):
+    return json.loads((folder_of(run, step) / "manifest.json").read_text())["tensors"]
+
+
+def folder_of(run, step):
+    return run / "checkpoints" / f"step_{step:09d}"
+
+
+def complete(run):
+    """Steps of the folders that carry a checkpoint's final name."""
+    return sorted(int(p.name[5:]) for p in (run / "checkpoints").glob("step_*"))
+
+
+def saved(text):
+    return [int(step) for step in re.findall(r"step (\d+): checkpoint of", text)]
+
+
+def resumed(text):
+    found = re.search(r"resumed after step (\d+)", text)
+    return int(found[1]) if found else 0
+
+
+def leftovers(run):
+    return [p.name for folder in (run, run / "checkpoints") if folder.is_dir() for p in folder.iterdir()
+            if p.name.startswith(("making_", "removing_", "."))]
+
+
+def children(pid):
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += [int(child)] + children(int(child))
+    return found
+
+
+def ranks_of(process):
+    """Process numbers of the ranks that this launcher has started."""
+    out = {}
+    for pid in [process.pid] + children(process.pid):
+        try:
+            text = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+            is_program = pathlib.Path(f"/proc/{pid}/exe").resolve().name == "orrery_faults"
+        except OSError:
+            continue
+        found = re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", text)
+        if is_program:
+            out[int(found[1]) if found else 0] = pid
+    return out
+
+
+def whole_run(bench, ranks):
+    """A run that nobody killed."""
+    run = bench.scratch / f"whole_{ranks}"
+    if not run.exists():
+        code, text = bench.train(ranks, run)
+        expect(code == 0, text)
+    return run
+
+
+class Killer:
+    """Runs on one number of ranks that are killed again and again."""
+
+    def __init__(self, bench, ranks):
+        self.bench, self.ranks = bench, ranks
+        self.run = bench.scratch / f"killed_{ranks}"
+        self.seconds = time.monotonic()
+        code, text = bench.train(ranks, bench.scratch / f"whole_{ranks}", ORRERY_FAULT_LOG=str(bench.scratch / "passes"))
+        self.seconds = time.monotonic() - self.seconds
+        expect(code == 0, text)
+        self.points = collections.Counter((bench.scratch / "passes").read_text().splitlines())
+        (bench.scratch / "passes").unlink()
+        self.rows = collections.defaultdict(collections.Counter)
+        self.must_have = 0
+        self.kills_of_run = 0
+
+    def after_start(self, text):
+        """What every start of the series must show."""
+        on_disk = self.before
+        expect(resumed(text) == (on_disk[-1] if on_disk else 0), "resumed after", resumed(text), "with", on_disk, text)
+        expect(resumed(text) >= self.must_have, "a saved checkpoint was lost:", self.must_have, text)
+        expect("damaged" not in text, text)
+
+    def kill(self, row, **fault):
+        """One start that is killed (unless it ends before), and what it left."""
+        self.before = complete(self.run) if (self.run / "checkpoints").is_dir() else []
+        process = self.bench.start(self.ranks, self.run, **({} if "after" in fault else
+                                                           {"ORRERY_FAULT": fault["fault"]}))
+        if "after" in fault:
+            time.sleep(fault["after"])
+            alive = ranks_of(process)
+            if alive:
+                try:
+                    os.kill(alive[self.bench.random.choice(sorted(alive))], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        text, _ = process.communicate(timeout=120)
+        if re.search(r"step \d+/\d+", text):
+            self.after_start(text)
+        self.must_have = max([self.must_have] + saved(text))
+        counts = self.rows[row]
+        if process.returncode == 0:
+            counts["not reached"] += 1
+            if "after" in fault:  # the machine is faster than it was
+                self.seconds = 0.7 * fault["after"]
+            return self.finish()
+        counts["kills"] += 1
+        counts["in a save"] += bool(leftovers(self.run))
+        found = complete(self.run) if (self.run / "checkpoints").is_dir() else []
+        if found:
+            good, words = self.bench.verify(self.run)
+            expect(good, "corrupt after", row, fault, words)
+        expect(self.must_have == 0 or self.must_have <= found[-1], "lost", self.must_have, found, fault)
+        self.kills_of_run += 1
+        if self.kills_of_run >= KILLS_TO_A_RUN:
+            self.finish()
+
+    def finish(self):
+        """Lets the run end, compares it with the one that nobody killed, and begins anew."""
+        self.before = complete(self.run) if (self.run / "checkpoints").is_dir() else []
+        code, text = self.bench.train(self.ranks, self.run)
+        expect(code == 0, "the last start ended with", code, text)
+        self.after_start(text)
+        expect(not leftovers(self.run), leftovers(self.run))
+        whole = self.bench.scratch / f"whole_{self.ranks}"
+        expect(losses(self.run) == losses(whole), "other losses", losses(self.run), losses(whole))
+        expect(tensors(self.run) == tensors(whole), "other bytes in the last checkpoint")
+        expect((self.run / "checkpoints/latest").read_text() == f"step_{STEPS:09d}\n", "latest")
+        self.rows["runs finished and compared, bit for bit"]["runs"] += 1
+        shutil.rmtree(self.run)
+        self.must_have = self.kills_of_run = 0
+
+    def series(self, kills):
+        """Half at named points, each in turn with a random occurrence of it, half at random times."""
+        names = sorted({(line.split()[1]) for line in self.points})
+        for i in range(kills):
+            if i % 3 == 2:
+                self.kill("random time", after=self.bench.random.uniform(0.2, 1.1 * self.seconds))
+                continue
+            name = names[(i - i // 3) % len(names)]
+            rank, passes = self.bench.random.choice([(line.split()[0], n) for line, n in sorted(self.points.items())
+                                                     if line.split()[1] == name])
+            # Mostly among the first passes: a run that went on from a checkpoint has fewer saves before it.
+            most = passes if self.bench.random.random() < 0.3 else max(1, passes // 3)
+            self.kill(name, fault=f"{name}:{self.bench.random.randint(1, most)}:{rank}:kill")
+        if self.kills_of_run:
+            self.finish()
+
+
+def failing_rank(bench):
+    """A rank that throws at any point of a save: the save fails on all, training goes on, the one before stays."""
+    for point in ("stage", "shard.create", "shard.write", "shard.fsync", "shard.rename", "index.write", "publish.manifest",
+                  "publish.rename"):
+        rank = 0 if point.startswith("publish") else 1
+        run = bench.scratch / "failing"
+        code, text = bench.train(2, run, ORRERY_FAULT=f"{point}:2:{rank}:throw")
+        expect(code == 0, text)
+        expect(f"checkpoint FAILED, training goes on: rank {rank}: injected at {point}" in text or
+               f"rank {rank}: injected at {point}" in text, point, text)
+        expect(text.count("checkpoint FAILED") == 1 and STEPS in saved(text), point, text)
+        expect(not leftovers(run) and losses(run) == losses(whole_run(bench, 2)), point, text)
+        shutil.rmtree(run)
+
+
+def full_disk(bench):
+    """A tmpfs too small for two checkpoints: saves fail by name, the first stays good, training ends with an error."""
+    mount = bench.scratch / "small"
+    mount.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mount)],
+                                           capture_output=True, check=False).returncode != 0:
+        return "SKIPPED: no tmpfs can be mounted here"
+    try:
+        code, text = bench.train(2, mount / "run", ["--ckpt.keep=0"])
+        expect(code == 1 and "checkpoint FAILED" in text and "No space left" in text or "disk full" in text, code, text)
+        expect(complete(mount / "run") and not leftovers(mount / "run"), text)
+        good, words = bench.verify(mount / "run")
+        expect(good, words)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(mount)], check=True)
+        newest = complete(mount / "run")[-1]
+        code, text = bench.train(2, mount / "run", ["--ckpt.keep=0"])
+        expect(code == 0 and resumed(text) == newest, text)
+        expect(losses(mount / "run") == losses(whole_run(bench, 2)), text)
+    finally:
+        subprocess.run(["umount", str(mount)], check=False)
+    return ""
+
+
+def read_only(bench):
+    """A file system that turns read-only under a run: its saves fail, the checkpoint before stays."""
+    mount = bench.scratch / "frozen"
+    mount.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mount)],
+                                           capture_output=True, check=False).returncode != 0:
+        return "SKIPPED: no tmpfs can be mounted here"
+    try:
+        code, text = bench.train(1, mount / "run", [f"--train.steps={EVERY}"])
+        expect(code == 0, text)
+        subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
+        code, text = bench.train(1, mount / "run")
+        expect(code == 2 and "cannot be" in text and "run" in text, code, text)
+        expect(bench.verify(mount / "run")[0], "damaged")
+        subprocess.run(["mount", "-o", "remount,rw", str(mount)], check=True)
+        code, text = bench.train(1, mount / "run")
+        expect(code == 0 and resumed(text) == EVERY, text)
+    finally:
+        subprocess.run(["umount", str(mount)], check=False)
+    return ""
+
+
+def clocks(bench):
+    """File times far in the past and the future: the newest is the one of most steps."""
+    run = bench.scratch / "clocks"
+    expect(bench.train(1, run, [f"--train.steps={2 * EVERY}"])[0] == 0, "first part")
+    for step, when in ((EVERY, 4e9), (2 * EVERY, 1e8)):
+        for path in [folder_of(run, step), *folder_of(run, step).iterdir()]:
+            os.utime(path, (when, when))
+    os.utime(run / "lock", (4e9, 4e9))
+    code, text = bench.train(1, run)
+    expect(code == 0 and resumed(text) == 2 * EVERY, text)
+    expect(losses(run) == losses(whole_run(bench, 1)), text)
+    return ""
+
+
+def damage(bench):
+    """Flipped bits, missing and cut files: set aside by name, and the checkpoint before is taken."""
+    def flip(path):
+        data = bytearray(path.read_bytes())
+        bit = bench.random.randrange(8 * len(data))
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+
+    def cut(path):
+        os.truncate(path, path.stat().st_size // 2)
+
+    whole = losses(whole_run(bench, 2))
+    for what, name in ((flip, "manifest.json"), (cut, "manifest.json"), (cut, "rank_00001.h5"),
+                       (pathlib.Path.unlink, "rank_00001.h5"), (pathlib.Path.unlink, "manifest.json"),
+                       (flip, "tokenizer.safetensors"), (flip, "rank_00000.h5"), (flip, "rank_00001.h5")):
+        run = bench.scratch / "damaged"
+        expect(bench.train(2, run, [f"--train.steps={2 * EVERY}"])[0] == 0, "first part")
+        what(folder_of(run, 2 * EVERY) / name)
+        expect(not bench.verify(folder_of(run, 2 * EVERY))[0], "verify finds nothing", what, name)
+        code, text = bench.train(2, run)
+        expect(code == 0 and losses(run) == whole, what, name, text)
+        outside = what is flip and name.endswith(".h5") and resumed(text) == 2 * EVERY  # a bit that no tensor needs
+        expect(outside or (resumed(text) == EVERY and "damaged checkpoint set aside" in text), what, name, text)
+        shutil.rmtree(run)
+    return ""
+
+
+def two_jobs(bench):
+    """The second is refused while the first lives, and takes over as soon as it is dead."""
+    run = bench.scratch / "shared"
+    first = bench.start(1, run, ["--train.steps=100000", "--ckpt.every=100000"])
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").stat().st_size:
+        expect(first.poll() is None, "ended early")
+        time.sleep(0.05)
+    code, text = bench.train(1, run)
+    expect(code == 2 and f"another job runs in this folder: process {first.pid} on" in text, code, text)
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    code, text = bench.train(1, run)
+    expect(code == 0, text)
+    return ""
+
+
+def layouts(bench):
+    """4 -> 2 -> 1 -> 4 ranks in float64: the losses of a run on one rank, to the order of sums."""
+    exact = ["--numerics.dtype=float64"]
+    whole, run = bench.scratch / "exact", bench.scratch / "moved"
+    expect(bench.train(1, whole, exact)[0] == 0, "whole")
+    for ranks, steps in ((4, 3), (2, 6), (1, 9), (4, STEPS)):
+        code, text = bench.train(ranks, run, exact + [f"--train.steps={steps}"])
+        expect(code == 0, text)
+    a, b = losses(run), losses(whole)
+    expect(a.keys() == b.keys(), a, b)
+    worst = max(abs(a[step] - b[step]) / abs(b[step]) for step in b)
+    expect(worst < 1e-12, worst, a, b)
+    return f"worst relative difference {worst:.1e}"
+
+
+def straight(bench):
+    """40 steps = 20 + kill + 20, bit for bit."""
+    for ranks in (1, 2, 4):
+        options = ["--train.steps=40", "--ckpt.every=20"]
+        whole, run = bench.scratch / f"straight_{ranks}", bench.scratch / f"broken_{ranks}"
+        expect(bench.train(ranks, whole, options)[0] == 0, "whole")
+        first = bench.start(ranks, run, options)
+        while not folder_of(run, 20).exists():
+            expect(first.poll() is None, "ended early")
+            time.sleep(0.005)
+        alive = ranks_of(first)
+        os.kill(alive[bench.random.choice(sorted(alive))], signal.SIGKILL)
+        first.communicate()
+        code, text = bench.train(ranks, run, options)
+        expect(code == 0 and resumed(text) == 20, text)
+        expect(losses(run) == losses(whole) and len(losses(run)) == 40, "losses")
+        expect(tensors(run, 40) == tensors(whole, 40), "bytes")
+    return ""
+
+
+def print_rows(killer):
+    for row, counts in sorted(killer.rows.items()):
+        if "runs" in counts:
+            print(f"{killer.ranks:>5}  {row}: {counts['runs']}")
+            continue
+        print(f"{killer.ranks:>5}  {row:<42} {counts['kills']:>5} {counts['in a save']:>9} "
+              f"{counts['not reached']:>11} {0:>4} {0:>7} {0:>6}")
+    sys.stdout.flush()
+    return sum(counts["kills"] for counts in killer.rows.values())
+
+
+def kill_series(bench, kills):
+    print(f"\n{'ranks':>5}  {'killed at':<42} {'kills':>5} {'in a save':>9} {'not reached':>11} {'lost':>4} "
+          f"{'corrupt':>7} {'manual':>6}")
+    total = 0
+    for ranks, share in ((1, 0.3), (2, 0.5), (4, 0.2)):
+        killer = Killer(bench, ranks)
+        try:
+            killer.series(round(kills * share))
+        finally:
+            total += print_rows(killer)
+    print(f"total  {total} kills; none lost, none corrupt, no manual step\n", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--mpirun", default="mpirun")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix="orrery-fault-"))
+    status = 0
+    try:
+        bench = Bench(args, scratch)
+        if not args.only:
+            kill_series(bench, args.kills)
+        for case in (straight, layouts, failing_rank, full_disk, read_only, clocks, damage, two_jobs):
+            if args.only and case.__name__ != args.only:
+                continue
+            begin = time.monotonic()
+            remark = case(bench) or ""
+            print(f"{case.__name__:<14} passed  {time.monotonic() - begin:5.1f} s  {remark}".replace(
+                "passed ", "" if remark.startswith("SKIPPED") else "passed "), flush=True)
+    except (Failure, subprocess.TimeoutExpired) as error:
+        print(f"FAILED: {error}", flush=True)
+        status = 1
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
