@@ -25,7 +25,6 @@ double seconds(Clock::duration d) {
 // (Ctrl-Z, a suspended machine) is not held against its peers.
 class PatientTimer {
  public:
-  double waited_s() const { return waited_s_; }
   template <class Predicate>
   bool wait(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, double limit_s,
             Predicate done) {
@@ -152,7 +151,7 @@ void MpiEngine::wait(const Operation& operation, const Queue& queue) {
   if (!timer.wait(done_, lock, timeout_s_, [&] { return operation.finished; })) {
     const auto stuck = queue.operations.front();
     lock.unlock();
-    const std::string text = explain(queue, *stuck, timer.waited_s());
+    const std::string text = explain(queue, *stuck);
     lock.lock();
     if (!operation.finished) throw Error(text, Exit::peer_lost);
   }
@@ -170,16 +169,16 @@ void MpiEngine::wait_until_idle() {
   const Queue& queue = **busy();
   const auto stuck = queue.operations.front();
   lock.unlock();
-  throw Error(explain(queue, *stuck, timer.waited_s()), Exit::peer_lost);
+  throw Error(explain(queue, *stuck), Exit::peer_lost);
 }
 
-std::string MpiEngine::explain(const Queue& queue, const CallRecord& stuck, double waited_s) {
+std::string MpiEngine::explain(const Queue& queue, const CallRecord& stuck) {
   const auto& members = queue.group.members;
   const auto known = ask_members(queue.group, stuck.number);
   std::ostringstream out;
   out.precision(3);
   out << stuck.name << " (number " << stuck.number << " of communicator " << queue.group.name << ", "
-      << members.size() << " ranks) of step " << stuck.step << " did not finish within " << waited_s
+      << members.size() << " ranks) of step " << stuck.step << " did not finish within " << timeout_s_
       << " s: ";
   if (!known)
     out << "the MPI library of this rank does not return";

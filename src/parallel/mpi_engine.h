@@ -59,7 +59,7 @@ class MpiEngine {
   void note_finished(Queue& queue, int64_t number);
 
   // Why a call does not finish: asks the other members where they are. Takes up to 5 s.
-  std::string explain(const Queue& queue, const CallRecord& stuck, double waited_s);
+  std::string explain(const Queue& queue, const CallRecord& stuck);
 
   void set_step(int64_t step) { step_ = step; }
   void set_timeout(double seconds) { timeout_s_ = seconds; }

@@ -84,7 +84,7 @@ void NcclWatch::look_at(Group& group, double passed_s) {
     engine_->note_reached(*group.queue, head.number);
   }
   const double limit_s = engine_->timeout_s();
-  if (head.waited_s >= limit_s) throw Error(engine_->explain(*group.queue, head, limit_s), Exit::peer_lost);
+  if (head.waited_s >= limit_s) throw Error(engine_->explain(*group.queue, head), Exit::peer_lost);
 }
 
 void NcclWatch::require_no_error(const Group& group) const {
