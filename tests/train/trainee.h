@@ -25,6 +25,7 @@ struct Trainee {
     return loss;
   }
   DiT& net() { return model.net; }
+  const DiT& net() const { return model.net; }
   RunState state() { return {model.net, model.fsdp(), step, tokenizer, mesh, *host}; }
   // A checkpoint after `steps_done` steps, complete on return.
   void save(int64_t steps_done) {
