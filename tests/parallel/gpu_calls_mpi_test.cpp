@@ -24,7 +24,7 @@ TEST(GpuCalls, a_time_out_names_ranks_that_did_not_issue_a_call_and_those_whose_
   world.comm().barrier("all have issued").wait();
   if (world.rank() == 0) {
     EXPECT_EQ(second.number, first.number + 1);
-    const std::string late = engine.explain(*mpi.queue(), second, 60);
+    const std::string late = engine.explain(*mpi.queue(), second);
     EXPECT_THAT(late, HasSubstr("all_gather 'blocks.1' (number 1 of communicator shard"));
     EXPECT_THAT(
         late,
@@ -35,7 +35,7 @@ TEST(GpuCalls, a_time_out_names_ranks_that_did_not_issue_a_call_and_those_whose_
   if (world.rank() > 1) engine.note_reached(*mpi.queue(), second.number);
   world.comm().barrier("rank 1 has issued").wait();
   if (world.rank() == 0) {
-    const std::string held_up = engine.explain(*mpi.queue(), second, 60);
+    const std::string held_up = engine.explain(*mpi.queue(), second);
     EXPECT_THAT(held_up, HasSubstr("rank 1 has not arrived; it issued the call, but its GPU is held up"));
     EXPECT_THAT(held_up, Not(HasSubstr("rank 2")));
   }
@@ -43,7 +43,7 @@ TEST(GpuCalls, a_time_out_names_ranks_that_did_not_issue_a_call_and_those_whose_
   if (world.rank() == 1) engine.note_reached(*mpi.queue(), second.number);
   world.comm().barrier("its GPU came to it").wait();
   if (world.rank() == 0) {
-    EXPECT_THAT(engine.explain(*mpi.queue(), second, 60), HasSubstr("all ranks arrived"));
+    EXPECT_THAT(engine.explain(*mpi.queue(), second), HasSubstr("all ranks arrived"));
   }
   world.comm().barrier("third question").wait();
   world.set_step(0);
