@@ -19,6 +19,8 @@ void set_deterministic(bool on) {
   // variable.
   if (on) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
+  // By default ATen then fills all new memory, at the cost of a pass over it; we read none before writing it.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
 }  // namespace orrery
