@@ -38,6 +38,7 @@ endfunction()
 site_library(cuda cu13 libcudart.so.13)
 site_library(cublas cu13 libcublasLt.so.13)
 site_library(cudnn cudnn libcudnn.so.9)
+site_library(nvrtc cu13 libnvrtc.so.13)
 site_library(nccl nccl libnccl.so.2)
 if(NOT EXISTS ${site}/nvidia/cu13/include/crt)  # a wheel of its own, which brings nothing that a toolkit lacks
   find_path(ORRERY_CRT crt/host_defines.h PATHS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} NO_DEFAULT_PATH REQUIRED)
@@ -46,3 +47,4 @@ if(NOT EXISTS ${site}/nvidia/cu13/include/crt)  # a wheel of its own, which brin
   target_include_directories(cuda SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/crt)
 endif()
 target_include_directories(cudnn SYSTEM INTERFACE ${CMAKE_SOURCE_DIR}/.deps/include)  # cudnn-frontend
+target_link_libraries(cudnn INTERFACE nvrtc)  # cudnn-frontend refers to it, and cuDNN compiles kernels with it

@@ -20,19 +20,20 @@ class AttentionOp final : public Op {
   bool takes_undefined() const override { return true; }
 
   Tensors forward(const Tensors& in) const override {
-    auto [out, lse] = kernels::cpu::attention(in[0], in[1], in[2], scale_);
+    const auto run = in[0].is_cuda() ? kernels::cuda::attention : kernels::cpu::attention;
+    auto [out, lse] = run(in[0], in[1], in[2], scale_);
     return {out, lse};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     require(dout[0].defined() && !dout[1].defined(), "attention: the log-sum-exp has no gradient");
-    auto [dq, dk, dv] =
-        kernels::cpu::attention_backward(dout[0], s.in(0), s.in(1), s.in(2), s.out(0), s.out(1), scale_);
+    const auto run = dout[0].is_cuda() ? kernels::cuda::attention_backward : kernels::cpu::attention_backward;
+    auto [dq, dk, dv] = run(dout[0], s.in(0), s.in(1), s.in(2), s.out(0), s.out(1), scale_);
     return {dq, dk, dv};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {
     const auto or_zero = [&](size_t i) { return t[i].defined() ? t[i] : at::zeros_like(s.in(i)); };
-    return {kernels::cpu::attention_jvp(s.in(0), s.in(1), s.in(2), s.out(0), s.out(1), or_zero(0), or_zero(1),
-                                        or_zero(2), scale_),
+    const auto run = s.in(0).is_cuda() ? kernels::cuda::attention_jvp : kernels::cpu::attention_jvp;
+    return {run(s.in(0), s.in(1), s.in(2), s.out(0), s.out(1), or_zero(0), or_zero(1), or_zero(2), scale_),
             at::Tensor()};
   }
 

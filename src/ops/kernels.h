@@ -3,6 +3,7 @@
 // device. kernels::cuda has the fused twins of those that have one; CPU builds link stubs that throw.
 #include <ATen/core/Tensor.h>
 
+#include <string>
 #include <tuple>
 
 namespace orrery::kernels::cpu {
@@ -61,10 +62,29 @@ cpu::AttentionGrads attention_backward(const at::Tensor& q, const at::Tensor& k)
 
 }  // namespace orrery::kernels::meta
 
-// The fused twins: same results to the last bit in forward. Layouts and types that a kernel does not take go
-// to kernels::cpu, which runs on the tensors' device.
+// The fused twins. Layouts and types that a kernel does not take go to kernels::cpu, which runs on the
+// tensors' device.
 namespace orrery::kernels::cuda {
 
-at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y);
+at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y);  // the twin's bits
+
+// cuDNN's fused kernels: bfloat16 and float16, head sizes in multiples of 8. They add up in float32 block by
+// block, so results differ from the twin's by roundings, and lse is float32. In backward dq differs from run
+// to run, except with at::Context's deterministic algorithms (numerics.deterministic). What they do not take
+// goes to kernels::cpu; an Error where that needs score matrices above 8 GiB.
+cpu::Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
+cpu::AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+                                       const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
+                                       double scale);
+at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                         const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk,
+                         const at::Tensor& tv, double scale);  // kernels::cpu, with the same limit
+
+// What became of this thread's calls of the first two, for tests and measurements.
+struct FusedAttention {
+  int64_t plans = 0, runs = 0, refused = 0;  // plans built, plans run, calls that went to kernels::cpu
+  std::string last_refusal;                  // why
+};
+FusedAttention fused_attention();
 
 }  // namespace orrery::kernels::cuda

@@ -16,4 +16,22 @@ at::Tensor gated_add(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   refuse("gated_add");
 }
 
+cpu::Attention attention(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  refuse("attention");
+}
+
+cpu::AttentionGrads attention_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                       const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  refuse("attention");
+}
+
+at::Tensor attention_jvp(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                         const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  refuse("attention");
+}
+
+FusedAttention fused_attention() {
+  return {};
+}
+
 }  // namespace orrery::kernels::cuda
