@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-names=("${@:-safetensors torch_file dcp_metadata ini jsonl}")
+names=("${@:-safetensors torch_file dcp_metadata manifest ini jsonl}")
 read -ra names <<< "${names[*]}"
 
 launch/setup.sh cpu fuzz
