@@ -200,7 +200,8 @@ struct CkptConfig {
   WhenBusy when_busy = WhenBusy::wait;  // a save is due while one is under way: train waits, or skips it
   double max_mib_s =
       0;             // most MiB that a rank writes in a second, to spare a shared file system; 0: no limit
-  std::string load;  // model weights to start from (safetensors); empty: released initialisation
+  std::string load;  // weights to start from: a file or folder of any format; empty: released initialisation
+  std::vector<std::string> partial;  // names that load may leave out; they keep their initialisation
   bool operator==(const CkptConfig&) const = default;
 };
 

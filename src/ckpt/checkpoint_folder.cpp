@@ -49,6 +49,13 @@ std::vector<CheckpointFolder::Entry> CheckpointFolder::all() const {
   return found;
 }
 
+fs::path CheckpointFolder::newest() const {
+  auto found = all();
+  for (; !found.empty(); found.pop_back())
+    if (fs::is_regular_file(found.back().path / kManifestName)) return found.back().path;
+  fail(root_.parent_path().string(), ": no complete checkpoint in ", root_.string());
+}
+
 fs::path CheckpointFolder::making(int64_t step, const std::string& nonce) const {
   return root_ / ("making_" + name_of(step) + "_" + nonce);
 }
@@ -88,11 +95,24 @@ void CheckpointFolder::remove(const fs::path& folder) const {
   fs::remove_all(doomed);
 }
 
-void CheckpointFolder::prune(const CkptConfig& config) const {
-  if (config.keep == 0) return;
+std::vector<fs::path> CheckpointFolder::surplus(int64_t keep, int64_t keep_every) const {
+  std::vector<fs::path> doomed;
+  if (keep == 0) return doomed;
   const auto found = all();
-  for (size_t i = 0; i + static_cast<size_t>(config.keep) < found.size(); ++i)
-    if (config.keep_every == 0 || found[i].step % config.keep_every != 0) remove(found[i].path);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < found.size(); ++i)
+    if (keep_every == 0 || found[i].step % keep_every != 0) doomed.push_back(found[i].path);
+  return doomed;
+}
+
+std::vector<fs::path> CheckpointFolder::put_aside() const {
+  std::vector<fs::path> found;
+  if (!fs::is_directory(root_)) return found;
+  for (const auto& entry : fs::directory_iterator(root_)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("damaged_") || name.starts_with("superseded_")) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 // Folders in the making or being removed, and temporary files of AtomicFile here and in the run folder.

@@ -1,6 +1,6 @@
 #pragma once
 // The folder run_dir/checkpoints: how a checkpoint comes into being there, is found, set aside and removed.
-// One rank at a time calls it; the saver and the trainer's start do.
+// One rank at a time calls it; the saver, the trainer's start and `orrery ckpt` do.
 //
 //   step_000000020/             complete: manifest.json, rank_00000.h5, ..., tokenizer.safetensors
 //   making_step_..._NONCE/      a save under way, or what an interrupted one left
@@ -15,7 +15,6 @@
 #include <string>
 #include <vector>
 
-#include "base/config.h"
 #include "ckpt/manifest.h"
 
 namespace orrery {
@@ -31,6 +30,9 @@ class CheckpointFolder {
   // Folders named step_..., oldest first, whatever state they are in.
   std::vector<Entry> all() const;
 
+  // The newest that has its manifest. Throws Error if there is none.
+  std::filesystem::path newest() const;
+
   // nonce: letters and digits that tell this run from an earlier one whose ranks may still be dying.
   std::filesystem::path making(int64_t step, const std::string& nonce) const;
   std::filesystem::path path_of(int64_t step) const;
@@ -38,9 +40,12 @@ class CheckpointFolder {
   // Writes the manifest of a folder in the making and gives it its name; then latest.
   void publish(const std::filesystem::path& making, const Manifest& manifest) const;
 
-  // Removes all but the newest `keep` (0: all are kept) and those of a step that is a multiple of keep_every
-  // (0: none).
-  void prune(const CkptConfig& config) const;
+  // All but the newest `keep` (0: all are kept) and those of a step that is a multiple of keep_every (0:
+  // none), oldest first.
+  std::vector<std::filesystem::path> surplus(int64_t keep, int64_t keep_every) const;
+  // Folders named damaged_... and superseded_....
+  std::vector<std::filesystem::path> put_aside() const;
+  void remove(const std::filesystem::path& folder) const;
 
   // What interrupted saves, removals and writes of files left goes, in the run folder too; latest names the
   // newest again. Returns what was done, a line each.
@@ -51,7 +56,6 @@ class CheckpointFolder {
 
  private:
   std::vector<std::filesystem::path> leftovers() const;
-  void remove(const std::filesystem::path& folder) const;
   void point_latest() const;
   std::filesystem::path root_;
 };

@@ -31,6 +31,7 @@ OpenFile::OpenFile(const std::filesystem::path& path, int flags)
 }
 
 OpenFile::~OpenFile() {
+  if (direct_fd_ >= 0) ::close(direct_fd_);
   ::close(fd_);
 }
 
@@ -48,6 +49,30 @@ void OpenFile::write_at(std::string_view bytes, int64_t offset) const {
     bytes.remove_prefix(static_cast<size_t>(written));
     offset += written;
   }
+}
+
+bool OpenFile::open_direct() {
+  if (can_direct_ && direct_fd_ < 0) {
+    direct_fd_ = ::open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+    can_direct_ = direct_fd_ >= 0;
+  }
+  return can_direct_;
+}
+
+void OpenFile::write_past_cache(std::string_view bytes, int64_t offset) {
+  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+  size_t whole_pages = bytes.size() / kPageBytes * kPageBytes;
+  if (address % kPageBytes != 0 || offset % kPageBytes != 0) whole_pages = 0;
+  while (whole_pages > 0 && open_direct()) {
+    const ssize_t written = ::pwrite(direct_fd_, bytes.data(), whole_pages, offset);
+    if (written < 0 && errno == EINTR) continue;
+    can_direct_ = written > 0 && written % kPageBytes == 0;
+    if (written < 0 && errno == EINVAL) break;  // larger pages than ours
+    io_check(written > 0, path_, "write");
+    bytes.remove_prefix(static_cast<size_t>(written));
+    offset += written, whole_pages -= static_cast<size_t>(written);
+  }
+  write_at(bytes, offset);
 }
 
 void OpenFile::read_at(char* to, int64_t bytes, int64_t offset) const {

@@ -104,7 +104,7 @@ std::vector<int64_t> lay_out(const fs::path& file, const std::vector<PieceToWrit
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // failures are thrown, not printed
   std::vector<int64_t> offsets;
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, file, "a property list");
-  H5Pset_alignment(access, 1 << 16, 4096);  // large datasets begin on a page
+  H5Pset_alignment(access, kFromPageBytes, kPageBytes);
 #if H5_VERSION_GE(1, 10, 7)
   H5Pset_file_locking(access, false, true);  // some network file systems have no locks
 #endif
@@ -121,7 +121,7 @@ std::vector<int64_t> lay_out(const fs::path& file, const std::vector<PieceToWrit
   return offsets;
 }
 
-ManifestPiece write_piece(const OpenFile& file, const PieceToWrite& piece, int64_t offset, int64_t bytes,
+ManifestPiece write_piece(OpenFile& file, const PieceToWrite& piece, int64_t offset, int64_t bytes,
                           const std::function<bool(int64_t)>& may_write) {
   ManifestPiece stored{0, offset, piece.begin, piece.rows};
   for (int64_t at = 0; at < bytes; at += kWriteBytes) {
@@ -130,7 +130,7 @@ ManifestPiece write_piece(const OpenFile& file, const PieceToWrite& piece, int64
     for (size_t b = 0; b < part.size(); b += kDigestBlockBytes)
       stored.digests.push_back(digest_of(part.substr(b, kDigestBlockBytes)));
     fault_point("shard.write");
-    file.write_at(part, offset + at);
+    file.write_past_cache(part, offset + at);
   }
   return stored;
 }
@@ -151,7 +151,7 @@ Manifest write_all(const fs::path& path, const std::vector<PieceToWrite>& pieces
                    const std::function<bool(int64_t)>& may_write) {
   fault_point("shard.create");
   const std::vector<int64_t> offsets = lay_out(path, pieces);
-  const OpenFile file(path, O_RDWR);
+  OpenFile file(path, O_RDWR);
   Manifest written;
   for (size_t i = 0; i < pieces.size(); ++i) {
     ManifestTensor t{pieces[i].dtype, pieces[i].shape};

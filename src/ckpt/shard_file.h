@@ -16,6 +16,10 @@
 
 namespace orrery {
 
+// Datasets from this size on begin on a page of the file, and are written past the page cache if their data
+// in memory begin on one too (OpenFile::write_past_cache).
+inline constexpr int64_t kFromPageBytes = 1 << 16;
+
 struct PieceToWrite {
   std::string name;
   at::ScalarType dtype;

@@ -1,6 +1,7 @@
 #include "ckpt/weight_file.h"
 
 #include "base/error.h"
+#include "ckpt/checkpoint_folder.h"
 #include "ckpt/checkpoint_reader.h"
 #include "ckpt/dcp.h"
 #include "ckpt/hf_index.h"
@@ -54,6 +55,8 @@ std::vector<fs::path> index_files(const fs::path& folder) {
 }
 
 std::unique_ptr<WeightFile> open_folder(const fs::path& folder) {
+  if (fs::is_directory(folder / "checkpoints"))
+    return std::make_unique<CheckpointWeights>(CheckpointFolder(folder).newest());
   if (fs::exists(folder / kManifestName)) return std::make_unique<CheckpointWeights>(folder);
   if (fs::exists(folder / ".metadata")) return std::make_unique<DcpFolder>(folder);
   if (fs::exists(folder / "model" / ".metadata")) return std::make_unique<DcpFolder>(folder / "model");
@@ -64,8 +67,8 @@ std::unique_ptr<WeightFile> open_folder(const fs::path& folder) {
   if (fs::exists(folder / "model.safetensors"))
     return std::make_unique<SafetensorsWeights>(folder / "model.safetensors");
   fail(folder.string(),
-       ": a folder without weights: wanted manifest.json (a run's checkpoint), .metadata (a distributed ",
-       "one), *.safetensors.index.json or model.safetensors in it");
+       ": a folder without weights: wanted checkpoints/ (a run), manifest.json (a checkpoint of one), ",
+       ".metadata (a distributed one), *.safetensors.index.json or model.safetensors in it");
 }
 
 // A safetensors file is told by the '{' behind the length of its header; a pickle or a legacy .pt has another

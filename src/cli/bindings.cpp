@@ -158,7 +158,10 @@ void bind_ckpt(Settings& s, CkptConfig& c) {
          "a checkpoint is due while one is being written: train waits, or skips it");
   s.bind("ckpt.max_mib_s", c.max_mib_s,
          "most MiB that a rank writes in a second, to spare a shared file system; 0: no limit", at_least(0));
-  s.bind("ckpt.load", c.load, "model weights to start from (safetensors); empty: released initialisation");
+  s.bind("ckpt.load", c.load,
+         "weights to start from: a file or folder of any format; empty: released initialisation");
+  s.bind("ckpt.partial", c.partial,
+         "names that load may leave out (* any characters); they keep their initialisation");
 }
 
 void bind_sample(Settings& s, SampleConfig& c) {

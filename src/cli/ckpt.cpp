@@ -1,4 +1,4 @@
-// orrery ckpt: a program of its own for files of weights.
+// orrery ckpt: checkpoints and files of weights.
 #include "cli/ckpt.h"
 
 #include <array>
@@ -17,11 +17,12 @@ struct Part {
 
 constexpr std::array kParts = {
     Part{"ls", "list tensors and sizes", ckpt_ls},
-    Part{"verify", "read everything and look for damage", ckpt_verify},
+    Part{"verify", "read every byte and look for damage", ckpt_verify},
     Part{"export", "write weights or their averages for other programs", ckpt_export},
     Part{"import", "convert a foreign file that must fit a model", ckpt_import},
     Part{"diff", "compare the weights of two files", ckpt_diff},
     Part{"merge", "make one model out of several: soup, TIES, DARE", ckpt_merge},
+    Part{"prune", "remove old checkpoints of a run", ckpt_prune},
 };
 
 Usage usage() {

@@ -15,11 +15,12 @@ Exit ckpt_export(const std::vector<std::string>& arguments);
 Exit ckpt_import(const std::vector<std::string>& arguments);
 Exit ckpt_diff(const std::vector<std::string>& arguments);
 Exit ckpt_merge(const std::vector<std::string>& arguments);
+Exit ckpt_prune(const std::vector<std::string>& arguments);
 
 // Help that all parts share: what may stand for weights.
 inline constexpr const char* kWeightsHelp =
-    "WEIGHTS: a file (.safetensors, .pt, *.safetensors.index.json), or a folder (a distributed\n"
-    "checkpoint, or one with safetensors).";
+    "WEIGHTS: a file (.safetensors, .pt, *.safetensors.index.json), or a folder (a run, for its newest\n"
+    "checkpoint; a checkpoint of a run; a distributed one; one with safetensors).";
 
 inline std::unique_ptr<WeightFile> open_choice(const std::string& path, WeightChoice choice) {
   return select_weights(open_weights(path), choice);

@@ -6,6 +6,8 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "ckpt/checkpoint_folder.h"
+#include "ckpt/checkpoint_reader.h"
 #include "ckpt/row_parts.h"
 #include "ckpt/safetensors.h"
 #include "ckpt/weight_diff.h"
@@ -16,6 +18,7 @@ namespace orrery::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
 
 std::string dtype_text(const WeightEntry& entry) {
   if (!entry.dtype) return "?";
@@ -104,16 +107,35 @@ int64_t not_finite(const WeightFile& file, const std::string& name) {
   return count;
 }
 
+// Of a checkpoint every byte is held against its digest, the optimizer's part too.
 bool verify(const std::string& path) {
-  const auto file = open_weights(path);
-  std::string problems;
-  for (const auto& [name, entry] : file->entries())
-    if (const int64_t count = not_finite(*file, name))
-      problems += text_of("\n  ", name, ": ", count, " of ", c10::multiply_integers(entry.shape),
-                          " values are NaN or infinite");
-  std::cout << path << ": " << file->entries().size() << " tensors read, "
-            << (problems.empty() ? "good" : "not finite:") << problems << "\n";
+  std::vector<std::string> problems;
+  if (fs::exists(fs::path(path) / kManifestName)) problems = verify_checkpoint(path);
+  size_t read = 0;
+  if (problems.empty()) {
+    const auto file = open_weights(path);
+    read = file->entries().size();
+    for (const auto& [name, entry] : file->entries())
+      if (const int64_t count = not_finite(*file, name))
+        problems.push_back(text_of(name, ": ", count, " of ", c10::multiply_integers(entry.shape),
+                                   " values are NaN or infinite"));
+  }
+  std::cout << path << ": ";
+  if (problems.empty())
+    std::cout << read << " tensors read, good\n";
+  else
+    std::cout << "DAMAGED\n";
+  for (const std::string& problem : problems) std::cout << "  " << problem << "\n";
   return problems.empty();
+}
+
+// Of a run all its checkpoints.
+std::vector<std::string> parts_to_verify(const std::string& path) {
+  if (!fs::is_directory(fs::path(path) / "checkpoints")) return {path};
+  std::vector<std::string> found;
+  for (const auto& entry : CheckpointFolder(path).all()) found.push_back(entry.path.string());
+  require(!found.empty(), "ckpt verify: ", path, ": this run has no checkpoint");
+  return found;
 }
 
 void print_diff(const WeightDiff& diff, size_t worst) {
@@ -180,9 +202,11 @@ Exit ckpt_ls(const std::vector<std::string>& arguments) {
 
 Exit ckpt_verify(const std::vector<std::string>& arguments) {
   const Usage usage = {.command = "ckpt verify",
-                       .summary = "reads every tensor; ends with 3 if one holds NaN or infinity.",
+                       .summary = "reads every byte; ends with 3 for damage, NaN or infinity.",
                        .positional = "WEIGHTS...",
-                       .notes = kWeightsHelp};
+                       .notes = text_of(kWeightsHelp,
+                                        "\nOf a run all checkpoints are read; the bytes of checkpoints must "
+                                        "have their digests.")};
   const Parsed parsed = parse_arguments(arguments, {}, usage);
   if (parsed.help) {
     std::cout << help_text({}, usage);
@@ -190,7 +214,8 @@ Exit ckpt_verify(const std::vector<std::string>& arguments) {
   }
   require(!parsed.positional.empty(), "ckpt verify: no WEIGHTS given");
   bool good = true;
-  for (const std::string& path : parsed.positional) good = verify(path) && good;
+  for (const std::string& path : parsed.positional)
+    for (const std::string& part : parts_to_verify(path)) good = verify(part) && good;
   return good ? Exit::done : Exit::bad_data;
 }
 

@@ -16,7 +16,6 @@ Exit run_plan(const std::vector<std::string>& arguments);
 Exit run_parity(const std::vector<std::string>& arguments);
 Exit run_forward(const std::vector<std::string>& arguments);
 Exit run_train(const std::vector<std::string>& arguments);
-Exit run_verify(const std::vector<std::string>& arguments);
 Exit run_version(const std::vector<std::string>& arguments);
 
 }  // namespace orrery::cli

@@ -7,6 +7,7 @@
 
 #include <iostream>
 
+#include "ckpt/checkpoint_folder.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "data/video_folder.h"
@@ -14,7 +15,6 @@
 #include "media/encode.h"
 #include "media/resize.h"
 #include "parallel/world.h"
-#include "train/checkpoint.h"
 #include "train/evaluate.h"
 
 namespace orrery::cli {
@@ -88,7 +88,8 @@ void print(const Evaluation& e, const std::string& out) {
 }
 
 void generate(const Request& r, const Config& c, World& world) {
-  const fs::path checkpoint = r.checkpoint.empty() ? newest_checkpoint(r.run) : fs::path(r.checkpoint);
+  const fs::path checkpoint =
+      r.checkpoint.empty() ? CheckpointFolder(r.run).newest() : fs::path(r.checkpoint);
   const auto tokenizer = load_tokenizer(checkpoint, c.tokenizer.channels);
   const auto text = make_text_encoder(c);
   DiT net(dit_config(c));

@@ -209,11 +209,4 @@ void supersede_checkpoints(const Config& config, int64_t steps_done) {
     if (entry.step > steps_done) folder.set_aside(entry.path, "superseded");
 }
 
-fs::path newest_checkpoint(const fs::path& run_dir) {
-  auto all = CheckpointFolder(run_dir).all();
-  for (; !all.empty(); all.pop_back())
-    if (fs::is_regular_file(all.back().path / kManifestName)) return all.back().path;
-  fail(run_dir.string(), ": no complete checkpoint in ", (run_dir / "checkpoints").string());
-}
-
 }  // namespace orrery

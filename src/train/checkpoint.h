@@ -51,7 +51,4 @@ int64_t restore(Resume& resume, const Config& config, const RunState& run);
 // superseded_step_..., so that they are neither resumed from nor counted. One rank.
 void supersede_checkpoints(const Config& config, int64_t steps_done);
 
-// The newest complete checkpoint of a run folder. Throws Error if there is none.
-std::filesystem::path newest_checkpoint(const std::filesystem::path& run_dir);
-
 }  // namespace orrery

@@ -45,7 +45,7 @@ struct CheckpointSaver::Job {
 
 namespace {
 
-constexpr int64_t kAlign = 64;  // of pieces in the buffer: views of any dtype
+constexpr int64_t kAlign = 64;  // of small pieces in the buffer: views of any dtype
 constexpr int64_t kMaxIndexBytes = int64_t{1} << 30;
 
 // What the ranks tell each other in poll().
@@ -72,6 +72,13 @@ void copy_to_host(const at::Tensor& source, at::Tensor bytes) {
   } else {
     bytes.view(source.scalar_type()).view(source.sizes()).copy_(source, /*non_blocking=*/true);
   }
+}
+
+at::Tensor page_aligned(int64_t bytes, bool is_pinned) {
+  const at::Tensor memory =
+      at::empty({bytes + kPageBytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(is_pinned));
+  const auto beyond = static_cast<int64_t>(reinterpret_cast<uintptr_t>(memory.data_ptr()) % kPageBytes);
+  return memory.narrow(0, (kPageBytes - beyond) % kPageBytes, bytes);
 }
 
 // On busy cores training goes first. Linux: the priority is that of this thread alone.
@@ -121,6 +128,7 @@ std::vector<CheckpointSaver::Piece> CheckpointSaver::pieces() const {
     if (local.dim() > 0) local = local.narrow(0, mine.begin, mine.size());
     t.view.begin += mine.begin;
     const auto bytes = static_cast<int64_t>(local.nbytes());
+    if (bytes >= kFromPageBytes) offset = (offset + kPageBytes - 1) / kPageBytes * kPageBytes;
     out.push_back({std::move(t), mine.size(), bytes, offset});
     offset += (bytes + kAlign - 1) / kAlign * kAlign;
   }
@@ -137,8 +145,7 @@ void CheckpointSaver::stage(Job& job) {
   fault_point("stage");
   const at::Device device = run_.fsdp.device();
   const bool is_cuda = device.type() == at::kCUDA;
-  if (!buffer_.defined() || buffer_.numel() < job.bytes)
-    buffer_ = at::empty({job.bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(is_cuda));
+  if (!buffer_.defined() || buffer_.numel() < job.bytes) buffer_ = page_aligned(job.bytes, is_cuda);
   const auto copy = [&] {
     for (const Piece& p : job.pieces) copy_to_host(p.tensor.view.local, buffer_.narrow(0, p.offset, p.bytes));
   };
@@ -249,7 +256,8 @@ SaveReport CheckpointSaver::publish(const fs::path& folder, int64_t step) const 
   SaveReport report{.step = step};
   for (const ManifestFile& file : manifest.files) report.bytes += file.bytes;
   try {
-    checkpoints.prune(config_.ckpt);
+    for (const fs::path& old : checkpoints.surplus(config_.ckpt.keep, config_.ckpt.keep_every))
+      checkpoints.remove(old);
   } catch (const std::exception& error) {
     report.reason = text_of("an old checkpoint could not be removed: ", error.what());
   }

@@ -81,13 +81,17 @@ std::unique_ptr<DiT> make_network(const Config& c) {
   return std::make_unique<DiT>(dit_config(c));
 }
 
-ParallelDiT make_parallel(const Config& c, DiT& net, const Mesh& mesh, at::Device device) {
+// A resumed run gets its weights later, all of them. What ckpt.partial leaves out of the weights to start
+// from keeps its initialisation.
+ParallelDiT make_parallel(const Config& c, DiT& net, const Mesh& mesh, at::Device device, bool is_resumed,
+                          std::vector<std::string>& notes) {
   ParallelDiT model = parallelize_dit(net, mesh, c, device);
-  if (c.ckpt.load.empty()) {
+  require(c.ckpt.partial.empty() || !c.ckpt.load.empty(), "ckpt.partial is set, but ckpt.load is empty");
+  if (is_resumed) return model;
+  if (c.ckpt.load.empty() || !c.ckpt.partial.empty())
     model.fsdp->initialize(static_cast<uint64_t>(c.train.seed));
-  } else {
-    load_weights(c.ckpt.load, net, model.fsdp->weights(), Weights::model);
-  }
+  if (!c.ckpt.load.empty())
+    notes.push_back(load_weights(c.ckpt.load, net, model.fsdp->weights(), Weights::model, c.ckpt.partial));
   return model;
 }
 
@@ -119,7 +123,8 @@ class Training {
         device_comm_(device_comm(config, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_ ? *device_comm_ : world.comm())),
         net_(make_network(config)),
-        model_(make_parallel(config, *net_, mesh_, device_of(config.numerics, world.local_rank()))),
+        model_(make_parallel(config, *net_, mesh_, device_of(config.numerics, world.local_rank()),
+                             resume_.from.has_value(), notes_)),
         step_(config, *net_, model_, mesh_, *tokenizer_, *text_),
         generator_(config, *net_, model_.denoiser, *tokenizer_, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}

@@ -8,7 +8,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "ckpt/checkpoint_folder.h"
+#include "ckpt/checkpoint_reader.h"
+#include "ckpt/folder_lock.h"
 #include "ckpt/safetensors.h"
+#include "ckpt/shard_file.h"
 #include "ckpt/weight_file.h"
 #include "cli/program.h"
 #include "fixtures.h"
@@ -43,8 +47,87 @@ class CkptCommand : public testing::Test {
     for (const Buffer* const b : net.buffers()) tensors.emplace("net." + b->key(), b->value().clone());
     return tensors;
   }
+  // A run folder with complete checkpoints, whose weight net.w is the step.
+  std::string save_run(const std::string& name, const std::vector<int64_t>& steps) const {
+    const CheckpointFolder checkpoints(folder_ / name);
+    for (const int64_t step : steps) {
+      const auto making = checkpoints.making(step, "test");
+      std::filesystem::create_directories(making);
+      Manifest manifest{.step = step, .mesh = {1, 1, 1}, .texts = {{"config", "[train]\n"}}};
+      const at::Tensor weight = values({static_cast<float>(step), 0}), average = weight + 0.5;
+      const auto piece = [](const std::string& key, const at::Tensor& t) {
+        return PieceToWrite{key, at::kFloat, {2}, 0, 2, static_cast<const char*>(t.const_data_ptr())};
+      };
+      Manifest part = write_shard_file(
+          making / "rank_00000.h5",
+          {piece("net.w", weight), piece("net_ema.w", average), piece("optim.exp_avg.w", weight)},
+          [](int64_t) { return true; });
+      part.step = step;
+      merge_manifest(manifest, part, "rank 0");
+      checkpoints.publish(making, manifest);
+    }
+    return path(name);
+  }
   const test::ScratchFolder folder_;
 };
+
+TEST_F(CkptCommand, a_run_folder_stands_for_its_newest_checkpoint_and_its_averages_are_exported) {
+  const std::string run_dir = save_run("run", {10, 20}), older = run_dir + "/checkpoints/step_000000010";
+  const Result list = run("ckpt ls " + run_dir);
+  EXPECT_EQ(list.code, 0) << list.text;
+  EXPECT_THAT(list.text,
+              AllOf(HasSubstr("step_000000020"), HasSubstr("net_ema.w"), testing::Not(HasSubstr("optim."))));
+  EXPECT_EQ(run("ckpt export --format=pt " + run_dir + " " + path("ema.pt")).code, 0);
+  EXPECT_EQ(first_of(path("ema.pt"), "net.w"), 20.5f);
+  EXPECT_EQ(run("ckpt diff " + run_dir + " " + run_dir).code, 0);
+  EXPECT_EQ(run("ckpt diff " + older + " " + run_dir).code, 1);
+  EXPECT_EQ(run("ckpt merge --out=" + path("soup") + " " + older + " " + run_dir).code, 0);
+  EXPECT_EQ(first_of(path("soup"), "net.w"), 15.5f);
+  EXPECT_EQ(run("ckpt ls " + save_run("empty", {})).code, 2);
+}
+
+TEST_F(CkptCommand, verify_of_a_run_reads_all_its_checkpoints_and_finds_a_flipped_bit_of_the_optimizer) {
+  const std::string run_dir = save_run("run", {10, 20});
+  const Result good = run("ckpt verify " + run_dir);
+  EXPECT_EQ(good.code, 0) << good.text;
+  EXPECT_THAT(good.text,
+              AllOf(HasSubstr("step_000000010: 2 tensors read, good"), HasSubstr("step_000000020")));
+  const auto file = folder_ / "run/checkpoints/step_000000010/rank_00000.h5";
+  std::string bytes = test::read_file(file);
+  bytes[Checkpoint(file.parent_path()).entries().at("optim.exp_avg.w").pieces[0].offset] ^= 1;
+  test::write_file(file, bytes);
+  const Result damaged = run("ckpt verify " + run_dir);
+  EXPECT_EQ(damaged.code, 3) << damaged.text;
+  EXPECT_THAT(damaged.text, AllOf(HasSubstr("step_000000010: DAMAGED"), HasSubstr("optim.exp_avg.w"),
+                                  HasSubstr("step_000000020: 2 tensors read, good")));
+}
+
+TEST_F(CkptCommand, prune_keeps_the_newest_and_every_mth_and_is_refused_while_a_job_runs) {
+  const std::string run_dir = save_run("run", {10, 20, 30, 40, 50});
+  std::filesystem::create_directories(folder_ / "run/checkpoints/damaged_step_000000005");
+  const auto steps = [&] {
+    std::vector<int64_t> found;
+    for (const auto& entry : CheckpointFolder(run_dir).all()) found.push_back(entry.step);
+    return found;
+  };
+  const std::string prune = "ckpt prune --keep=2 --keep_every=20 " + run_dir;
+  EXPECT_EQ(run(prune + " --dry_run").code, 0);
+  EXPECT_THAT(steps(), testing::ElementsAre(10, 20, 30, 40, 50));
+  {
+    const FolderLock job(run_dir);
+    const Result refused = run(prune);
+    EXPECT_EQ(refused.code, 2) << refused.text;
+    EXPECT_THAT(steps(), testing::SizeIs(5));
+  }
+  const Result pruned = run(prune);
+  EXPECT_EQ(pruned.code, 0) << pruned.text;
+  EXPECT_THAT(steps(), testing::ElementsAre(20, 40, 50));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run/checkpoints/damaged_step_000000005"));
+  EXPECT_EQ(run(prune + " --put_aside").code, 0);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run/checkpoints/damaged_step_000000005"));
+  EXPECT_EQ(run("ckpt prune --keep=0 " + run_dir).code, 2);
+  EXPECT_EQ(run("ckpt prune " + path("nowhere")).code, 2);
+}
 
 TEST_F(CkptCommand, ls_shows_tensors_and_totals) {
   const std::string file =

@@ -66,6 +66,22 @@ class TrainTest : public testing::Test {
   static inline std::string folder_;
 };
 
+TEST_F(TrainTest, starts_from_weights_of_a_run_strictly_or_leaves_out_aloud_what_a_pattern_names) {
+  ASSERT_EQ(train("parent").code, 0);
+  const std::string load = "--ckpt.load=" + folder_ + "/parent ";
+  const Result strict = train("child", load);
+  EXPECT_EQ(strict.code, 0) << strict.text;
+  EXPECT_THAT(strict.text, HasSubstr("loaded "));
+  const std::string wider = load + "--model.blocks=3 ";
+  EXPECT_EQ(train("wider", wider).code, 2);
+  const Result partial = train("wider", wider + "'--ckpt.partial=blocks.2.*' ", kTwoRanks);
+  EXPECT_EQ(partial.code, 0) << partial.text;
+  EXPECT_THAT(partial.text, testing::AllOf(HasSubstr("left out, as asked"), HasSubstr("blocks.2.self_attn")));
+  const Result idle = train("idle", load + "'--ckpt.partial=nothing*'");
+  EXPECT_EQ(idle.code, 2) << idle.text;
+  EXPECT_EQ(train("alone", "'--ckpt.partial=blocks.*'").code, 2);
+}
+
 TEST_F(TrainTest, leaves_a_run_folder_that_explains_itself) {
   const Result result = train("one");
   ASSERT_EQ(result.code, 0) << result.text;

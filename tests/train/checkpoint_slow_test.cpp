@@ -175,7 +175,7 @@ TEST(Checkpoint, weights_and_averages_load_by_name_and_strangers_are_listed) {
   test::Trainee trainee(config), model(config), averages(config);
   trainee.train(0, 3);
   trainee.save(3);
-  const auto folder = newest_checkpoint(run.folder.path());
+  const auto folder = CheckpointFolder(run.folder.path()).newest();
   load_weights(folder, model.net(), Weights::model);
   test::expect_same_weights(trainee, model);
   load_weights(folder, averages.net(), Weights::ema);
