@@ -1,7 +1,5 @@
 #include "ops/adaln.h"
 
-#include <ATen/ops/native_layer_norm_backward.h>
-
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "ops/kernels.h"
@@ -22,14 +20,14 @@ class AdaLN final : public Op {
     return {y, mean, rstd};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    const at::Tensor x = to_acc(s.in(0)), g = to_acc(dout[0]);
-    at::Tensor dx, dscale, dshift;
-    if (s.needs_grad(0)) {
-      const at::Tensor dnorm = g * (1 + to_acc(s.in(1)));
-      dx = norm_backward(dnorm, x, s.out(1), s.out(2)).to(s.in_dtype(0));
-    }
-    if (s.needs_grad(1)) dscale = sum_to(g * normalised(s), s.in_shape(1), s.in_dtype(1));
-    if (s.needs_grad(2)) dshift = sum_to(g, s.in_shape(2), s.in_dtype(2));
+    auto [dx, dscale, dshift] = kernels::cpu::adaln_backward(dout[0], {.x = s.in(0),
+                                                                       .scale = s.in(1),
+                                                                       .mean = s.out(1),
+                                                                       .rstd = s.out(2),
+                                                                       .shift_shape = s.in_shape(2),
+                                                                       .wants_dx = s.needs_grad(0),
+                                                                       .wants_dscale = s.needs_grad(1),
+                                                                       .wants_dshift = s.needs_grad(2)});
     return {dx, dscale, dshift};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {
@@ -40,12 +38,6 @@ class AdaLN final : public Op {
 
  private:
   static at::Tensor normalised(const Saved& s) { return (to_acc(s.in(0)) - s.out(1)) * s.out(2); }
-  static at::Tensor norm_backward(const at::Tensor& dnorm, const at::Tensor& x, const at::Tensor& mean,
-                                  const at::Tensor& rstd) {
-    if (x.is_meta()) return kernels::meta::layer_norm_backward(x);
-    return std::get<0>(at::native_layer_norm_backward(dnorm, x, x.sizes().slice(x.dim() - 1), mean, rstd, {},
-                                                      {}, {true, false, false}));
-  }
   double eps_;
 };
 
@@ -59,9 +51,12 @@ class GatedAdd final : public Op {
     return {run(in[0], in[1], in[2])};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    at::Tensor dgate, dy;
-    if (s.needs_grad(1)) dgate = sum_to(to_acc(dout[0]) * to_acc(s.in(2)), s.in_shape(1), s.in_dtype(1));
-    if (s.needs_grad(2)) dy = dout[0] * s.in(1);
+    auto [dgate, dy] =
+        kernels::cpu::gated_add_backward(dout[0], {.gate = s.needs_grad(2) ? s.in(1) : at::Tensor(),
+                                                   .y = s.needs_grad(1) ? s.in(2) : at::Tensor(),
+                                                   .gate_shape = s.in_shape(1),
+                                                   .wants_dgate = s.needs_grad(1),
+                                                   .wants_dy = s.needs_grad(2)});
     return {dout[0], dgate, dy};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {

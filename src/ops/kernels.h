@@ -16,8 +16,30 @@ struct AdaLN {
 };
 AdaLN adaln(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift, double eps);
 
+// Which gradients are wanted; the others are left undefined. Sums over broadcast dimensions are made in the
+// accumulation type and rounded once.
+struct AdaLNSaved {
+  at::Tensor x, scale, mean, rstd;
+  at::IntArrayRef shift_shape;  // shift has scale's dtype
+  bool wants_dx, wants_dscale, wants_dshift;
+};
+struct AdaLNGrads {
+  at::Tensor dx, dscale, dshift;
+};
+AdaLNGrads adaln_backward(const at::Tensor& dout, const AdaLNSaved& saved);
+
 // x + gate * y; product and sum round once each.
 at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y);
+
+struct GatedAddSaved {
+  at::Tensor gate, y;  // undefined where the other's gradient is not wanted
+  at::IntArrayRef gate_shape;
+  bool wants_dgate, wants_dy;
+};
+struct GatedAddGrads {
+  at::Tensor dgate, dy;
+};
+GatedAddGrads gated_add_backward(const at::Tensor& dout, const GatedAddSaved& saved);
 
 // y = x * rsqrt(mean(x^2) + eps) * weight over the last dim, in the accumulation type, rounded once.
 struct RmsNorm {
@@ -25,9 +47,20 @@ struct RmsNorm {
 };
 RmsNorm rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
+struct RmsNormSaved {
+  at::Tensor x, weight, rstd;
+  bool wants_dx, wants_dweight;
+};
+struct RmsNormGrads {
+  at::Tensor dx, dweight;
+};
+RmsNormGrads rms_norm_backward(const at::Tensor& dout, const RmsNormSaved& saved);
+
 // Half-split rotation of x (B,S,n,d) by angles whose cosine and sine are (S,d/2) in the accumulation type;
 // one rounding.
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+// The rotation by the opposite angles.
+at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
 // softmax(q k^T * scale) v for q, k, v (B,S,n,d) -> out (B,Sq,n,d) and log-sum-exp (B,n,Sq) of the scaled
 // scores.

@@ -19,10 +19,11 @@ class RmsNorm final : public Op {
     return {y, rstd};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    const at::Tensor norm = to_acc(s.in(0)) * s.out(1), g = to_acc(dout[0]);
-    at::Tensor dx, dweight;
-    if (s.needs_grad(0)) dx = project(s, norm, g * to_acc(s.in(1))).to(s.in_dtype(0));
-    if (s.needs_grad(1)) dweight = sum_to(g * norm, s.in_shape(1), s.in_dtype(1));
+    auto [dx, dweight] = kernels::cpu::rms_norm_backward(dout[0], {.x = s.in(0),
+                                                                   .weight = s.in(1),
+                                                                   .rstd = s.out(1),
+                                                                   .wants_dx = s.needs_grad(0),
+                                                                   .wants_dweight = s.needs_grad(1)});
     return {dx, dweight};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {
@@ -31,7 +32,7 @@ class RmsNorm final : public Op {
   }
 
  private:
-  // The Jacobian of x -> x / rms(x): symmetric, so it serves both directions.
+  // The Jacobian of x -> x / rms(x).
   static at::Tensor project(const Saved& s, const at::Tensor& norm, const at::Tensor& v) {
     return s.out(1) * (v - norm * (v * norm).mean(-1, true));
   }

@@ -1,7 +1,5 @@
 #include "ops/rope.h"
 
-#include <ATen/ops/neg.h>
-
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "ops/kernels.h"
@@ -17,7 +15,7 @@ class RopeOp final : public Op {
 
   Tensors forward(const Tensors& in) const override { return {kernels::cpu::rope(in[0], cos_, sin_)}; }
   Tensors backward(const Saved&, const Tensors& dout) const override {
-    return {kernels::cpu::rope(dout[0], cos_, at::neg(sin_))};  // a rotation's transpose is its inverse
+    return {kernels::cpu::rope_inverse(dout[0], cos_, sin_)};  // a rotation's transpose is its inverse
   }
   Tensors jvp(const Saved&, const Tensors& t) const override {
     return {kernels::cpu::rope(t[0], cos_, sin_)};
