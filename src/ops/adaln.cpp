@@ -16,18 +16,20 @@ class AdaLN final : public Op {
   bool saves_output(size_t i) const override { return i > 0; }
 
   Tensors forward(const Tensors& in) const override {
-    auto [y, mean, rstd] = kernels::cpu::adaln(in[0], in[1], in[2], eps_);
+    const auto run = in[0].is_cuda() ? kernels::cuda::adaln : kernels::cpu::adaln;
+    auto [y, mean, rstd] = run(in[0], in[1], in[2], eps_);
     return {y, mean, rstd};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    auto [dx, dscale, dshift] = kernels::cpu::adaln_backward(dout[0], {.x = s.in(0),
-                                                                       .scale = s.in(1),
-                                                                       .mean = s.out(1),
-                                                                       .rstd = s.out(2),
-                                                                       .shift_shape = s.in_shape(2),
-                                                                       .wants_dx = s.needs_grad(0),
-                                                                       .wants_dscale = s.needs_grad(1),
-                                                                       .wants_dshift = s.needs_grad(2)});
+    const auto run = dout[0].is_cuda() ? kernels::cuda::adaln_backward : kernels::cpu::adaln_backward;
+    auto [dx, dscale, dshift] = run(dout[0], {.x = s.in(0),
+                                              .scale = s.in(1),
+                                              .mean = s.out(1),
+                                              .rstd = s.out(2),
+                                              .shift_shape = s.in_shape(2),
+                                              .wants_dx = s.needs_grad(0),
+                                              .wants_dscale = s.needs_grad(1),
+                                              .wants_dshift = s.needs_grad(2)});
     return {dx, dscale, dshift};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {
@@ -51,12 +53,12 @@ class GatedAdd final : public Op {
     return {run(in[0], in[1], in[2])};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    auto [dgate, dy] =
-        kernels::cpu::gated_add_backward(dout[0], {.gate = s.needs_grad(2) ? s.in(1) : at::Tensor(),
-                                                   .y = s.needs_grad(1) ? s.in(2) : at::Tensor(),
-                                                   .gate_shape = s.in_shape(1),
-                                                   .wants_dgate = s.needs_grad(1),
-                                                   .wants_dy = s.needs_grad(2)});
+    const auto run = dout[0].is_cuda() ? kernels::cuda::gated_add_backward : kernels::cpu::gated_add_backward;
+    auto [dgate, dy] = run(dout[0], {.gate = s.needs_grad(2) ? s.in(1) : at::Tensor(),
+                                     .y = s.needs_grad(1) ? s.in(2) : at::Tensor(),
+                                     .gate_shape = s.in_shape(1),
+                                     .wants_dgate = s.needs_grad(1),
+                                     .wants_dy = s.needs_grad(2)});
     return {dout[0], dgate, dy};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {

@@ -95,11 +95,20 @@ cpu::AttentionGrads attention_backward(const at::Tensor& q, const at::Tensor& k)
 
 }  // namespace orrery::kernels::meta
 
-// The fused twins. Layouts and types that a kernel does not take go to kernels::cpu, which runs on the
-// tensors' device.
+// The fused twins. Forward rounds where the twin does: the same bits, but for what sums over a row (mean,
+// rstd and what follows from them), which differs by the order of a float32 sum. Backward sums in float32 in
+// an order that depends on shapes alone. Layouts and types that a kernel does not take go to kernels::cpu,
+// which runs on the tensors' device.
 namespace orrery::kernels::cuda {
 
-at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y);  // the twin's bits
+cpu::AdaLN adaln(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift, double eps);
+cpu::AdaLNGrads adaln_backward(const at::Tensor& dout, const cpu::AdaLNSaved& saved);
+at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y);
+cpu::GatedAddGrads gated_add_backward(const at::Tensor& dout, const cpu::GatedAddSaved& saved);
+cpu::RmsNorm rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+cpu::RmsNormGrads rms_norm_backward(const at::Tensor& dout, const cpu::RmsNormSaved& saved);
+at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
 // cuDNN's fused kernels: bfloat16 and float16, head sizes in multiples of 8. They add up in float32 block by
 // block, so results differ from the twin's by roundings, and lse is float32. In backward dq differs from run

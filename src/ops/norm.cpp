@@ -15,15 +15,17 @@ class RmsNorm final : public Op {
   bool saves_output(size_t i) const override { return i == 1; }
 
   Tensors forward(const Tensors& in) const override {
-    auto [y, rstd] = kernels::cpu::rms_norm(in[0], in[1], eps_);
+    const auto run = in[0].is_cuda() ? kernels::cuda::rms_norm : kernels::cpu::rms_norm;
+    auto [y, rstd] = run(in[0], in[1], eps_);
     return {y, rstd};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    auto [dx, dweight] = kernels::cpu::rms_norm_backward(dout[0], {.x = s.in(0),
-                                                                   .weight = s.in(1),
-                                                                   .rstd = s.out(1),
-                                                                   .wants_dx = s.needs_grad(0),
-                                                                   .wants_dweight = s.needs_grad(1)});
+    const auto run = dout[0].is_cuda() ? kernels::cuda::rms_norm_backward : kernels::cpu::rms_norm_backward;
+    auto [dx, dweight] = run(dout[0], {.x = s.in(0),
+                                       .weight = s.in(1),
+                                       .rstd = s.out(1),
+                                       .wants_dx = s.needs_grad(0),
+                                       .wants_dweight = s.needs_grad(1)});
     return {dx, dweight};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {

@@ -13,15 +13,17 @@ class RopeOp final : public Op {
   std::string_view name() const override { return "rope"; }
   bool saves_input(size_t) const override { return false; }
 
-  Tensors forward(const Tensors& in) const override { return {kernels::cpu::rope(in[0], cos_, sin_)}; }
+  Tensors forward(const Tensors& in) const override { return {rotated(in[0])}; }
   Tensors backward(const Saved&, const Tensors& dout) const override {
-    return {kernels::cpu::rope_inverse(dout[0], cos_, sin_)};  // a rotation's transpose is its inverse
+    const auto run = dout[0].is_cuda() ? kernels::cuda::rope_inverse : kernels::cpu::rope_inverse;
+    return {run(dout[0], cos_, sin_)};  // a rotation's transpose is its inverse
   }
-  Tensors jvp(const Saved&, const Tensors& t) const override {
-    return {kernels::cpu::rope(t[0], cos_, sin_)};
-  }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return {rotated(t[0])}; }
 
  private:
+  at::Tensor rotated(const at::Tensor& x) const {
+    return (x.is_cuda() ? kernels::cuda::rope : kernels::cpu::rope)(x, cos_, sin_);
+  }
   at::Tensor cos_, sin_;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
-// Entry points of the .cu files, called by launch.cpp: raw pointers, shapes and a stream, so that neither
-// side needs the other's headers. Tensors are contiguous and on the stream's device.
+// Entry points of the .cu files, called by launch*.cpp: raw pointers, shapes and a stream, so that neither
+// side needs the other's headers. Tensors are contiguous and on the stream's device, unless a stride is
+// given.
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -9,13 +10,111 @@ namespace orrery::kernels::cuda {
 
 enum class Type { float32, bfloat16, float16 };
 
-// out = x + gate * y; x, y, out (rows, width); one row of gate (rows / rows_per_gate, width) serves
-// rows_per_gate rows.
+// (count, width) of which `per_frame` consecutive rows share one row of modulation. What the kernels take:
+// width in [1, kMaxWidth], count in [1, kMaxRows].
+struct Rows {
+  int64_t count, per_frame, width;
+  int64_t frames() const { return count / per_frame; }
+};
+constexpr int64_t kMaxWidth = 8192, kMaxRows = (int64_t{1} << 31) - 1;
+
+// A scale, shift or gate: row f of it begins at element f * stride.
+struct Modulation {
+  const void* data;
+  int64_t stride;
+};
+
+// Sums over rows are made in two stages. The first leaves one row of sums a strip of this many rows.
+constexpr int64_t kRowsPerStrip = 64;
+inline int64_t strips_per_frame(const Rows& rows) {
+  return (rows.per_frame + kRowsPerStrip - 1) / kRowsPerStrip;
+}
+
+// out[k] (frames, width) = sum over strips of partial[k] (frames * strips, width), in a fixed order; k < 2,
+// where out[k] is not null.
+struct ColumnSums {
+  const float* partial[2];
+  void* out[2];
+  int64_t frames, strips, width;
+};
+void launch(const ColumnSums& args, Type type, cudaStream_t stream);
+
+// y = layer_norm(x) * (1 + scale) + shift; mean, rstd: one a row
+struct AdaLN {
+  const void* x;
+  Modulation scale, shift;
+  void* y;
+  float *mean, *rstd;
+  Rows rows;
+  float eps;
+};
+void launch(const AdaLN& args, Type type, cudaStream_t stream);
+
+// dx, and the first stage of dscale and dshift, each (frames * strips, width).
+struct AdaLNBackward {
+  const void *dout, *x;
+  Modulation scale;
+  const float *mean, *rstd;
+  void* dx;
+  float *dscale, *dshift;
+  Rows rows;
+};
+void launch(const AdaLNBackward& args, Type type, cudaStream_t stream);
+
+// out = x + gate * y
 struct GatedAdd {
-  const void *x, *gate, *y;
+  const void* x;
+  Modulation gate;
+  const void* y;
   void* out;
-  int64_t rows, rows_per_gate, width;
+  Rows rows;
 };
 void launch(const GatedAdd& args, Type type, cudaStream_t stream);
+
+// dy = dout * gate, and the first stage of dgate (frames * strips, width).
+struct GatedAddBackward {
+  const void *dout, *y;
+  Modulation gate;
+  void* dy;
+  float* dgate;
+  Rows rows;
+};
+void launch(const GatedAddBackward& args, Type type, cudaStream_t stream);
+
+// y = x * rsqrt(mean(x^2) + eps) * weight over each row of x (count, width); rstd: one a row.
+constexpr int64_t kMaxNormWidth = 256;
+struct RmsNorm {
+  const void *x, *weight;
+  Type weight_type;
+  void* y;
+  float* rstd;
+  int64_t count, width;
+  float eps;
+};
+void launch(const RmsNorm& args, Type type, cudaStream_t stream);
+
+// dx, and the first stage of dweight: a row of sums a block of rows (norm_blocks(count), width).
+struct RmsNormBackward {
+  const void *dout, *x, *weight;
+  Type weight_type;
+  const float* rstd;
+  void* dx;
+  float* dweight;
+  int64_t count, width;
+};
+int64_t norm_blocks(int64_t count);
+void launch(const RmsNormBackward& args, Type type, cudaStream_t stream);
+
+// Rotates x (tokens, heads, 2 * half) by the angles of token % positions, or back; cos, sin (positions,
+// half).
+struct Rope {
+  const void* x;
+  const float *cos, *sin;
+  void* y;
+  int64_t tokens, positions, heads, half;
+  bool inverse;
+};
+constexpr int64_t kMaxRopeThreads = (int64_t{1} << 31) - 1;  // tokens * heads * half may not exceed it
+void launch(const Rope& args, Type type, cudaStream_t stream);
 
 }  // namespace orrery::kernels::cuda

@@ -1,44 +1,106 @@
-// gated_add: one thread an element, neighbours along a row. Product and sum are rounded to T once each, as
-// eager PyTorch rounds them (so no fused multiply-add in float32).
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "ops/cuda/entry.h"
+// gated_add: product and sum are rounded to T once each, as eager PyTorch rounds them (so no fused
+// multiply-add in float32). Backward: dy = dout * gate, and dgate = sum of dout * y over the rows of a frame.
+#include "ops/cuda/strips.cuh"
 
 namespace orrery::kernels::cuda {
 namespace {
 
-template <class T>
-__global__ void gated_add(const T* x, const T* gate, const T* y, T* out, int64_t numel,
-                          int64_t numel_per_gate, int64_t width) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= numel) return;
-  const float g = static_cast<float>(gate[i / numel_per_gate * width + i % width]);
-  const T product = static_cast<T>(__fmul_rn(g, static_cast<float>(y[i])));
-  out[i] = static_cast<T>(__fadd_rn(static_cast<float>(x[i]), static_cast<float>(product)));
+constexpr int64_t kRowsPerBlock = 16;
+
+template <class T, int N, int V, int R>
+__global__ void __launch_bounds__(512, V == 1 ? 2 : 1) gated_add_rows(const GatedAdd a) {
+  const Strip strip = strip_of(a.rows, kRowsPerBlock);
+  const int64_t width = a.rows.width;
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    const int64_t column = (threadIdx.x + int64_t{v} * blockDim.x) * N;
+    if (column >= width) continue;
+    float gate[N];
+    load<T, N>(a.gate.data, strip.frame * a.gate.stride + column).unpack(gate);
+#pragma unroll 1
+    for (int64_t row = strip.begin; row < strip.end; row += R) {
+      Pack<T, N> x[R], y[R];
+#pragma unroll
+      for (int r = 0; r < R; ++r) {
+        if (row + r >= strip.end) continue;
+        x[r] = load<T, N>(a.x, (row + r) * width + column);
+        y[r] = load<T, N>(a.y, (row + r) * width + column);
+      }
+#pragma unroll
+      for (int r = 0; r < R; ++r) {
+        if (row + r >= strip.end) continue;
+        float sum[N], product[N];
+        x[r].unpack(sum);
+        y[r].unpack(product);
+#pragma unroll
+        for (int i = 0; i < N; ++i) product[i] = __fmul_rn(gate[i], product[i]);
+        round_to<T>(product);
+#pragma unroll
+        for (int i = 0; i < N; ++i) sum[i] = __fadd_rn(sum[i], product[i]);
+        store<T>(a.out, (row + r) * width + column, sum);
+      }
+    }
+  }
 }
 
-template <class T>
-void launch_as(const GatedAdd& a, cudaStream_t stream) {
-  constexpr int kThreads = 256;
-  const int64_t numel = a.rows * a.width;
-  const auto blocks = static_cast<unsigned>((numel + kThreads - 1) / kThreads);
-  gated_add<T><<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(a.x), static_cast<const T*>(a.gate),
-                                                static_cast<const T*>(a.y), static_cast<T*>(a.out), numel,
-                                                a.rows_per_gate * a.width, a.width);
+template <class T, int N, int V, int R>
+__global__ void __launch_bounds__(512, V == 1 ? 2 : 1) gated_add_backward_rows(const GatedAddBackward a) {
+  const Strip strip = strip_of(a.rows, kRowsPerStrip);
+  const int64_t width = a.rows.width;
+  float dgate[V][N] = {};
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    const int64_t column = (threadIdx.x + int64_t{v} * blockDim.x) * N;
+    if (column >= width) continue;
+    float gate[N];
+    load<T, N>(a.gate.data, strip.frame * a.gate.stride + column).unpack(gate);
+#pragma unroll 1
+    for (int64_t row = strip.begin; row < strip.end; row += R) {
+      Pack<T, N> dout[R], y[R];
+#pragma unroll
+      for (int r = 0; r < R; ++r) {
+        if (row + r >= strip.end) continue;
+        dout[r] = load<T, N>(a.dout, (row + r) * width + column);
+        y[r] = load<T, N>(a.y, (row + r) * width + column);
+      }
+#pragma unroll
+      for (int r = 0; r < R; ++r) {
+        if (row + r >= strip.end) continue;
+        float g[N], ys[N];
+        dout[r].unpack(g);
+        y[r].unpack(ys);
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+          dgate[v][i] += g[i] * ys[i];
+          g[i] *= gate[i];
+        }
+        store<T>(a.dy, (row + r) * width + column, g);
+      }
+    }
+  }
+  store_sums<N, V>(a.dgate, blockIdx.x, width, dgate);
 }
 
 }  // namespace
 
-void launch(const GatedAdd& args, Type type, cudaStream_t stream) {
-  switch (type) {
-    case Type::float32:
-      return launch_as<float>(args, stream);
-    case Type::bfloat16:
-      return launch_as<__nv_bfloat16>(args, stream);
-    case Type::float16:
-      return launch_as<__half>(args, stream);
-  }
+void launch(const GatedAdd& a, Type type, cudaStream_t stream) {
+  const int64_t strips = a.rows.frames() * ((a.rows.per_frame + kRowsPerBlock - 1) / kRowsPerBlock);
+  with_type(type, [&]<class T>() {
+    const bool is_aligned = aligned(a.x, a.gate.data, a.y, a.out) && a.gate.stride % (16 / sizeof(T)) == 0;
+    with_columns<T>(a.rows.width, is_aligned, [&]<int N, int V>(unsigned threads) {
+      gated_add_rows<T, N, V, 4><<<static_cast<unsigned>(strips), threads, 0, stream>>>(a);
+    });
+  });
+}
+
+void launch(const GatedAddBackward& a, Type type, cudaStream_t stream) {
+  const auto strips = static_cast<unsigned>(a.rows.frames() * strips_per_frame(a.rows));
+  with_type(type, [&]<class T>() {
+    const bool is_aligned = aligned(a.dout, a.gate.data, a.y, a.dy) && a.gate.stride % (16 / sizeof(T)) == 0;
+    with_columns<T>(a.rows.width, is_aligned, [&]<int N, int V>(unsigned threads) {
+      gated_add_backward_rows<T, N, V, 4><<<strips, threads, 0, stream>>>(a);
+    });
+  });
 }
 
 }  // namespace orrery::kernels::cuda

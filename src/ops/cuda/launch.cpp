@@ -1,16 +1,8 @@
-// Takes tensors apart for the kernels, and sends what they do not take to the reference.
-#include <ATen/ops/empty_like.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
+#include "ops/cuda/launch.h"
 
-#include "ops/cuda/entry.h"
-#include "ops/kernels.h"
+#include <ATen/ops/empty.h>
 
 namespace orrery::kernels::cuda {
-namespace {
-
-constexpr int64_t kMaxElements = int64_t{1} << 38;  // a grid holds 2^31 - 1 blocks
 
 std::optional<Type> type_of(const at::Tensor& t) {
   switch (t.scalar_type()) {
@@ -25,37 +17,56 @@ std::optional<Type> type_of(const at::Tensor& t) {
   }
 }
 
-// How many consecutive rows of x (all dimensions but the last) share one row of `gate`, when gate's shape is
-// x's with a run of 1s before the last dimension, as (B,T,1,1,D) for (B,T,H,W,D).
-std::optional<int64_t> rows_per_gate(const at::Tensor& x, const at::Tensor& gate) {
-  if (gate.dim() != x.dim() || x.dim() == 0 || gate.size(-1) != x.size(-1)) return std::nullopt;
-  int64_t dim = x.dim() - 2, shared = 1;
-  for (; dim >= 0 && gate.size(dim) == 1; --dim) shared *= x.size(dim);
-  for (; dim >= 0; --dim) {
-    if (gate.size(dim) != x.size(dim)) return std::nullopt;
-  }
-  return shared;
+std::optional<Rows> rows_of(const at::Tensor& x, const at::Tensor& modulation) {
+  if (modulation.dim() != x.dim() || x.numel() == 0 || x.dim() == 0 || modulation.size(-1) != x.size(-1))
+    return std::nullopt;
+  const Rows whole{.count = x.numel() / x.size(-1), .per_frame = 1, .width = x.size(-1)};
+  if (whole.width > kMaxWidth || whole.count > kMaxRows) return std::nullopt;
+  Rows rows = whole;
+  int64_t dim = x.dim() - 2;
+  for (; dim >= 0 && modulation.size(dim) == 1; --dim) rows.per_frame *= x.size(dim);
+  for (; dim >= 0; --dim)
+    if (modulation.size(dim) != x.size(dim)) return std::nullopt;
+  return rows;
 }
 
-}  // namespace
+Modulation modulation_of(const at::Tensor& modulation, at::Tensor& holder) {
+  // Chunks of a (B,T,1,1,3D) tensor are evenly spaced: each dimension is as far apart as the ones inside it
+  // are long.
+  int64_t stride = 0, inner = 1;
+  bool even = modulation.stride(-1) == 1 || modulation.size(-1) == 1;
+  for (int64_t dim = modulation.dim() - 2; dim >= 0; --dim) {
+    if (modulation.size(dim) == 1) continue;
+    if (stride == 0) stride = modulation.stride(dim);
+    even = even && modulation.stride(dim) == stride * inner;
+    inner *= modulation.size(dim);
+  }
+  if (even) {
+    holder = modulation;
+    return {modulation.const_data_ptr(), stride};
+  }
+  holder = modulation.contiguous();
+  return {holder.const_data_ptr(), modulation.size(-1)};
+}
 
-at::Tensor gated_add(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y) {
-  const auto type = type_of(x);
-  const auto shared = rows_per_gate(x, gate);
-  const bool alike =
-      gate.scalar_type() == x.scalar_type() && y.scalar_type() == x.scalar_type() && x.sizes() == y.sizes();
-  if (!type || !shared || !alike || x.numel() == 0 || x.numel() > kMaxElements)
-    return cpu::gated_add(x, gate, y);
-  const c10::cuda::CUDAGuard device(x.device());
-  const at::Tensor xc = x.contiguous(), gc = gate.contiguous(), yc = y.contiguous(), out = at::empty_like(xc);
-  launch({.x = xc.const_data_ptr(),
-          .gate = gc.const_data_ptr(),
-          .y = yc.const_data_ptr(),
-          .out = out.data_ptr(),
-          .rows = x.numel() / x.size(-1),
-          .rows_per_gate = *shared,
-          .width = x.size(-1)},
-         *type, c10::cuda::getCurrentCUDAStream());
+at::Tensor partial_sums(const at::Tensor& x, const Rows& rows, int64_t sums) {
+  return at::empty({sums, rows.frames() * strips_per_frame(rows), rows.width}, x.options().dtype(at::kFloat));
+}
+
+std::vector<at::Tensor> finish_sums(const at::Tensor& partial, const Rows& rows, at::IntArrayRef shape,
+                                    const at::Tensor& like) {
+  ColumnSums args{.partial = {},
+                  .out = {},
+                  .frames = rows.frames(),
+                  .strips = strips_per_frame(rows),
+                  .width = rows.width};
+  std::vector<at::Tensor> out;
+  for (int64_t k = 0; k < partial.size(0); ++k) {
+    out.push_back(at::empty(shape, like.options()));
+    args.partial[k] = partial.select(0, k).const_data_ptr<float>();
+    args.out[k] = out.back().data_ptr();
+  }
+  launch(args, *type_of(like), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return out;
 }

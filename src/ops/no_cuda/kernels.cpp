@@ -12,8 +12,29 @@ namespace {
 
 }  // namespace
 
+cpu::AdaLN adaln(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  refuse("adaln");
+}
+cpu::AdaLNGrads adaln_backward(const at::Tensor&, const cpu::AdaLNSaved&) {
+  refuse("adaln_backward");
+}
 at::Tensor gated_add(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   refuse("gated_add");
+}
+cpu::GatedAddGrads gated_add_backward(const at::Tensor&, const cpu::GatedAddSaved&) {
+  refuse("gated_add_backward");
+}
+cpu::RmsNorm rms_norm(const at::Tensor&, const at::Tensor&, double) {
+  refuse("rms_norm");
+}
+cpu::RmsNormGrads rms_norm_backward(const at::Tensor&, const cpu::RmsNormSaved&) {
+  refuse("rms_norm_backward");
+}
+at::Tensor rope(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  refuse("rope");
+}
+at::Tensor rope_inverse(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  refuse("rope_inverse");
 }
 
 cpu::Attention attention(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {

@@ -1,0 +1,31 @@
+#pragma once
+// What launch_*.cpp share to take tensors apart.
+#include <ATen/core/Tensor.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <optional>
+
+#include "ops/cuda/entry.h"
+
+namespace orrery::kernels::cuda {
+
+// None for types that have no kernels.
+std::optional<Type> type_of(const at::Tensor& t);
+
+// x as rows of its last dimension, of which consecutive ones share a row of `modulation`, when the shape of
+// that is x's with a run of 1s before the last dimension, as (B,T,1,1,D) for (B,T,H,W,D). None for other
+// shapes, and for sizes that the kernels do not take.
+std::optional<Rows> rows_of(const at::Tensor& x, const at::Tensor& modulation);
+
+// The rows of `modulation` as they lie, or of a copy in `holder` where they are not evenly spaced.
+Modulation modulation_of(const at::Tensor& modulation, at::Tensor& holder);
+
+// Space for the first stage of `sums` sums over the rows of a frame, and the second stage: result k is
+// partial[k] summed, of the given type and shape.
+at::Tensor partial_sums(const at::Tensor& x, const Rows& rows, int64_t sums);
+std::vector<at::Tensor> finish_sums(const at::Tensor& partial, const Rows& rows, at::IntArrayRef shape,
+                                    const at::Tensor& like);
+
+}  // namespace orrery::kernels::cuda

@@ -1,0 +1,100 @@
+// Takes the tensors of rms_norm and rope apart for their kernels, and sends what those do not take to the
+// reference.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include "ops/cuda/launch.h"
+#include "ops/kernels.h"
+
+namespace orrery::kernels::cuda {
+namespace {
+
+bool takes_norm(const at::Tensor& x, const at::Tensor& weight) {
+  return type_of(x) && type_of(weight) && weight.dim() == 1 && x.numel() > 0 && x.size(-1) <= kMaxNormWidth &&
+         x.numel() / x.size(-1) <= kMaxRows;
+}
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
+  const auto type = type_of(x);
+  const bool takes = type && x.numel() > 0 && x.numel() / 2 <= kMaxRopeThreads &&
+                     cos.scalar_type() == at::kFloat && sin.scalar_type() == at::kFloat;
+  if (!takes) return inverse ? cpu::rope_inverse(x, cos, sin) : cpu::rope(x, cos, sin);
+  const c10::cuda::CUDAGuard device(x.device());
+  const at::Tensor xc = x.contiguous(), cosines = cos.contiguous(), sines = sin.contiguous(),
+                   y = at::empty_like(xc);
+  launch({.x = xc.const_data_ptr(),
+          .cos = cosines.const_data_ptr<float>(),
+          .sin = sines.const_data_ptr<float>(),
+          .y = y.data_ptr(),
+          .tokens = x.size(0) * x.size(1),
+          .positions = x.size(1),
+          .heads = x.size(2),
+          .half = x.size(3) / 2,
+          .inverse = inverse},
+         *type, c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return y;
+}
+
+}  // namespace
+
+cpu::RmsNorm rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (!takes_norm(x, weight)) return cpu::rms_norm(x, weight, eps);
+  const c10::cuda::CUDAGuard device(x.device());
+  const at::Tensor xc = x.contiguous(), wc = weight.contiguous(), y = at::empty_like(xc);
+  auto shape = x.sizes().vec();
+  shape.back() = 1;
+  const at::Tensor rstd = at::empty(shape, x.options().dtype(at::kFloat));
+  launch({.x = xc.const_data_ptr(),
+          .weight = wc.const_data_ptr(),
+          .weight_type = *type_of(weight),
+          .y = y.data_ptr(),
+          .rstd = rstd.data_ptr<float>(),
+          .count = rstd.numel(),
+          .width = x.size(-1),
+          .eps = static_cast<float>(eps)},
+         *type_of(x), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return {y, rstd};
+}
+
+cpu::RmsNormGrads rms_norm_backward(const at::Tensor& dout, const cpu::RmsNormSaved& s) {
+  if (!takes_norm(s.x, s.weight) || dout.scalar_type() != s.x.scalar_type())
+    return cpu::rms_norm_backward(dout, s);
+  const c10::cuda::CUDAGuard device(s.x.device());
+  const at::Tensor xc = s.x.contiguous(), gc = dout.contiguous(), wc = s.weight.contiguous(),
+                   rstd = s.rstd.contiguous(), dx = at::empty_like(xc);
+  const int64_t blocks = norm_blocks(rstd.numel()), width = s.x.size(-1);
+  const at::Tensor partial = at::empty({blocks, width}, xc.options().dtype(at::kFloat));
+  launch({.dout = gc.const_data_ptr(),
+          .x = xc.const_data_ptr(),
+          .weight = wc.const_data_ptr(),
+          .weight_type = *type_of(s.weight),
+          .rstd = rstd.const_data_ptr<float>(),
+          .dx = dx.data_ptr(),
+          .dweight = partial.data_ptr<float>(),
+          .count = rstd.numel(),
+          .width = width},
+         *type_of(s.x), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  cpu::RmsNormGrads grads{.dx = s.wants_dx ? dx : at::Tensor(), .dweight = {}};
+  if (!s.wants_dweight) return grads;
+  grads.dweight = at::empty(s.weight.sizes(), s.weight.options());
+  launch({.partial = {partial.const_data_ptr<float>()},
+          .out = {grads.dweight.data_ptr()},
+          .frames = 1,
+          .strips = blocks,
+          .width = width},
+         *type_of(s.weight), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return grads;
+}
+
+at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  return rotate(x, cos, sin, /*inverse=*/false);
+}
+at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  return rotate(x, cos, sin, /*inverse=*/true);
+}
+
+}  // namespace orrery::kernels::cuda

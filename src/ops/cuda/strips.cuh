@@ -1,0 +1,76 @@
+#pragma once
+// The geometry of the row kernels: a block works on a strip, consecutive rows of one frame, whose modulation
+// its threads keep in registers. Column sums over a frame are sums within strips, and then over strips in
+// column_sums.cu: the order depends on shapes alone, so the bits are the same every time.
+#include "ops/cuda/vector.cuh"
+
+namespace orrery::kernels::cuda {
+
+struct Strip {
+  int64_t frame, begin, end;  // rows
+};
+inline __device__ Strip strip_of(const Rows& rows, int64_t rows_per_strip) {
+  const int64_t strips = (rows.per_frame + rows_per_strip - 1) / rows_per_strip;
+  const int64_t frame = blockIdx.x / strips, first = blockIdx.x % strips * rows_per_strip;
+  const int64_t begin = frame * rows.per_frame + first;
+  return {frame, begin, begin + min(rows_per_strip, rows.per_frame - first)};
+}
+
+// Sums each of R values (a power of two) over the block; every thread gets the totals. `shared` must be
+// another one in the call before and the call after: one barrier a call is enough then.
+constexpr int kMaxWarps = 16;
+template <int R>
+struct alignas(16) BlockSums {
+  float of_warp[R][kMaxWarps];  // those of warps that the block has not must be zero
+};
+
+template <int R>
+__device__ void clear(BlockSums<R>& shared) {
+  for (unsigned i = threadIdx.x; i < R * kMaxWarps; i += blockDim.x)
+    shared.of_warp[i / kMaxWarps][i % kMaxWarps] = 0;
+}
+
+template <int R>
+__device__ void block_sum(float (&value)[R], BlockSums<R>& shared) {
+  // At each halving a lane keeps one half of its values and gives the other away, so that R values cost
+  // R - 1 + log2(32 / R) exchanges, not 5 R. Value i ends in the lanes from i * 32 / R on.
+  const unsigned lane = threadIdx.x % 32;
+  int offset = 16;
+#pragma unroll
+  for (int count = R / 2; count > 0; count /= 2, offset /= 2) {
+    const bool upper = (lane & offset) != 0;
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const float keep = upper ? value[i + count] : value[i], give = upper ? value[i] : value[i + count];
+      value[i] = keep + __shfl_xor_sync(0xffffffffu, give, offset);
+    }
+  }
+#pragma unroll
+  for (int rest = 16 / R; rest > 0; rest /= 2) value[0] += __shfl_xor_sync(0xffffffffu, value[0], rest);
+  if (lane % (32 / R) == 0) shared.of_warp[lane / (32 / R)][threadIdx.x / 32] = value[0];
+  __syncthreads();
+  const unsigned quads = (blockDim.x / 32 + 3) / 4;
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    float total = 0;
+    for (unsigned q = 0; q < quads; ++q) {
+      const float4 part = reinterpret_cast<const float4*>(shared.of_warp[i])[q];
+      total += (part.x + part.y) + (part.z + part.w);
+    }
+    value[i] = total;
+  }
+}
+
+// Column sums of a strip, written to row `strip` of partial (strips, width).
+template <int N, int V>
+__device__ void store_sums(float* partial, int64_t strip, int64_t width, const float (&sums)[V][N]) {
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    const int64_t column = (threadIdx.x + int64_t{v} * blockDim.x) * N;
+    if (column >= width) continue;
+#pragma unroll
+    for (int i = 0; i < N; ++i) partial[strip * width + column + i] = sums[v][i];
+  }
+}
+
+}  // namespace orrery::kernels::cuda
