@@ -74,7 +74,7 @@ class Bench:
         return process.returncode, out
 
     def verify(self, folder):
-        done = subprocess.run([self.args.program, "verify", str(folder)], capture_output=True, text=True,
+        done = subprocess.run([self.args.program, "ckpt", "verify", str(folder)], capture_output=True, text=True,
                               env=self.environment(), check=False)
         return done.returncode == 0, done.stdout + done.stderr
 
