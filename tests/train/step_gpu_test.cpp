@@ -4,6 +4,8 @@
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
+#include <iostream>
+
 #include "autograd/save_policy.h"
 #include "base/numerics.h"
 #include "infer/generate.h"
@@ -47,11 +49,19 @@ TEST_F(CudaTraining, follows_the_cpu_in_float64) {
 }
 
 TEST_F(CudaTraining, follows_the_cpu_in_float32) {
-  test::Trainee host(on(Device::cpu)), card(on(Device::cuda));
-  for (int64_t i = 0; i < 6; ++i) {
-    const double want = host.train(i, i + 1);
-    EXPECT_NEAR(card.train(i, i + 1), want, 1e-4 * want) << "step " << i;
+  constexpr int64_t kSteps = 50;
+  Config config = on(Device::cpu);
+  config.train.steps = kSteps;
+  test::Trainee host(config);
+  config.numerics.device = Device::cuda;
+  test::Trainee card(config);
+  double worst = 0;
+  for (int64_t i = 0; i < kSteps; ++i) {  // rounding differences grow as training goes on
+    const double want = host.train(i, i + 1), got = card.train(i, i + 1);
+    EXPECT_NEAR(got, want, (i < 6 ? 1e-4 : 1e-3) * want) << "step " << i;
+    worst = std::max(worst, std::abs(got / want - 1));
   }
+  std::cout << kSteps << " steps, worst relative difference of a loss " << worst << "\n";
 }
 
 TEST_F(CudaTraining, bfloat16_follows_the_float32_loss) {
