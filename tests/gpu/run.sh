@@ -3,7 +3,8 @@
 #   tests/gpu/run.sh [--bundle FILE.tar.xz] [--quick]
 # Builds the preset cuda here for the cards that are here (FFmpeg optional: without it films can be neither read nor
 # written, and CMake says so), or takes a bundle made elsewhere:
-#   launch/pack.sh --host-torch FILE.tar.xz orrery test_ops_gpu test_train_gpu test_parallel_gpu test_parallel_nccl test_train_nccl
+#   launch/pack.sh --host-torch FILE.tar.xz orrery test_ops_gpu test_train_gpu test_parallel_gpu \
+#       nccl_fault_ranks test_parallel_nccl test_train_nccl
 # --quick leaves out compute-sanitizer and the timings. What is not here (a second GPU, compute-sanitizer) is named and
 # skipped; anything that fails ends it with 1 after the rest has run.
 set -uo pipefail

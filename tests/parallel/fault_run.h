@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 
 #include "base/error.h"
@@ -25,10 +26,17 @@ inline double now_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// In a build tree it lies in a folder beside the test, in a bundle (launch/pack.sh) right beside it.
+inline std::string fault_program() {
+  const auto folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  const auto built = folder / "parallel" / FAULT_PROGRAM;
+  return (std::filesystem::exists(built) ? built : folder / FAULT_PROGRAM).string();
+}
+
 inline FaultRun run_fault(const std::string& mode, int culprit) {
   FaultRun run;
-  const std::string command =
-      text_of("timeout -s KILL 60 env ", FAULT_COMMAND, " ", mode, " ", culprit, " 2>&1");
+  const std::string command = text_of("OMP_NUM_THREADS=1 timeout -s KILL 60 ", FAULT_LAUNCHER, " ",
+                                      fault_program(), " ", mode, " ", culprit, " 2>&1");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   require(pipe != nullptr, "cannot run ", command);
   char buffer[4096];
