@@ -17,6 +17,7 @@
 #include "autograd/save_policy.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "optim/kernels.h"
 
 namespace orrery {
 namespace {
@@ -40,6 +41,11 @@ void check_weight(const NamedTensor& weight, const at::Tensor& first) {
           ", the first weight on ", first.device());
 }
 
+// Has kernels::cuda::adamw, which takes gradients as they are.
+bool is_fused(const at::Tensor& weight) {
+  return weight.is_cuda() && weight.scalar_type() == at::kFloat;
+}
+
 bool has_decay(const AdamWConfig& config, const std::string& name) {
   return std::none_of(config.no_decay.begin(), config.no_decay.end(),
                       [&](const std::string& pattern) { return matches_pattern(name, pattern); });
@@ -51,7 +57,7 @@ bool has_decay(const AdamWConfig& config, const std::string& name) {
 // that a bfloat16 gradient needs a float32 copy of one weight only.
 struct AdamW::Batch {
   std::vector<at::Tensor> weights, grads, exp_avg, exp_avg_sq, steps;  // weights: masters where they exist
-  std::vector<Slot*> rounded;  // weights to refresh from their masters
+  std::vector<at::Tensor> rounded;  // to refresh from their masters; undefined where the weight is its own
   double decay = 0;
   int64_t numel = 0;
 };
@@ -90,8 +96,26 @@ AdamW::AdamW(const AdamWConfig& config, std::vector<NamedTensor> weights)
             "AdamW: no_decay: no weight is called ", pattern);
 }
 
-// float32 and float64 weights on a GPU. ATen's fused CUDA kernel is not used for them: it forms 1 - beta2 in
-// float32, which is wrong by 1.3e-5 for 0.999.
+// float32 weights on a GPU, masters or not. ATen's fused CUDA kernel is not used: it forms 1 - beta2 in
+// float32.
+void AdamW::update_fused(const Batch& batch, double lr) const {
+  const double step = batch.steps[0].item<double>();
+  kernels::cuda::adamw({.weights = batch.weights,
+                        .grads = batch.grads,
+                        .exp_avg = batch.exp_avg,
+                        .exp_avg_sq = batch.exp_avg_sq,
+                        .rounded = batch.rounded},
+                       {.keep_weight = 1 - lr * batch.decay,
+                        .keep_avg = config_.beta1,
+                        .add_grad = 1 - config_.beta1,
+                        .keep_avg_sq = config_.beta2,
+                        .add_grad_sq = 1 - config_.beta2,
+                        .root_of_bias2 = std::sqrt(1 - std::pow(config_.beta2, step)),
+                        .eps = config_.eps,
+                        .step = lr / (1 - std::pow(config_.beta1, step))});
+}
+
+// float64 weights on a GPU, in several passes.
 void AdamW::update_foreach(const Batch& batch, double lr) const {
   const double step = batch.steps[0].item<double>();
   const double bias1 = 1 - std::pow(config_.beta1, step), bias2 = 1 - std::pow(config_.beta2, step);
@@ -107,17 +131,15 @@ void AdamW::update_foreach(const Batch& batch, double lr) const {
 
 void AdamW::update(const Batch& batch, double lr) {
   const at::Tensor& first = batch.weights[0];
-  if (first.is_cuda() && first.scalar_type() != at::kBFloat16) {
-    update_foreach(batch, lr);
-    for (Slot* slot : batch.rounded) slot->weight.copy_(slot->master);
-    return;
-  }
+  if (is_fused(first)) return update_fused(batch, lr);
+  if (first.is_cuda() && first.scalar_type() == at::kDouble) return update_foreach(batch, lr);
   std::vector<at::Tensor> steps;
   for (const at::Tensor& step : batch.steps) steps.push_back(step.to(first.device()));
   at::_fused_adamw_(batch.weights, batch.grads, batch.exp_avg, batch.exp_avg_sq, {}, steps, lr, config_.beta1,
                     config_.beta2, batch.decay, config_.eps, /*amsgrad=*/false,
                     /*maximize=*/false);
-  for (Slot* slot : batch.rounded) slot->weight.copy_(slot->master);
+  for (size_t i = 0; i < batch.rounded.size(); ++i)
+    if (batch.rounded[i].defined()) batch.rounded[i].copy_(batch.weights[i]);
 }
 
 void AdamW::step(const std::vector<at::Tensor>& grads, double lr) {
@@ -128,7 +150,7 @@ void AdamW::step(const std::vector<at::Tensor>& grads, double lr) {
     require(!grads[i].defined() || grads[i].sizes() == slots_[i].weight.sizes(), "AdamW: ", weights_[i].name,
             " is ", slots_[i].weight.sizes(), ", its gradient ",
             grads[i].defined() ? grads[i].sizes() : at::IntArrayRef{});
-  constexpr int64_t kBatch = int64_t{1} << 26;  // elements; bounds the float32 copies of gradients on the GPU
+  constexpr int64_t kBatch = int64_t{1} << 26;  // elements; bounds the copies of gradients on the GPU
   Batch batch;
   const auto flush = [&] {
     if (!batch.weights.empty()) update(batch, lr);
@@ -140,14 +162,15 @@ void AdamW::step(const std::vector<at::Tensor>& grads, double lr) {
     const at::Tensor& weight = slot.master.defined() ? slot.master : slot.weight;
     const bool joins = !batch.weights.empty() && weight.is_cuda() && batch.decay == slot.decay &&
                        batch.weights[0].scalar_type() == weight.scalar_type() &&
-                       batch.steps[0].item<float>() == slot.step.item<float>() + 1 && batch.numel < kBatch;
+                       batch.steps[0].item<float>() == slot.step.item<float>() + 1 &&
+                       (is_fused(weight) || batch.numel < kBatch);
     if (!joins) flush();
     batch.weights.push_back(weight);
-    batch.grads.push_back(grads[i].to(weight.scalar_type()).contiguous());
+    batch.grads.push_back(is_fused(weight) ? grads[i] : grads[i].to(weight.scalar_type()).contiguous());
     batch.exp_avg.push_back(slot.exp_avg);
     batch.exp_avg_sq.push_back(slot.exp_avg_sq);
     batch.steps.push_back(slot.step.add_(1));
-    if (slot.master.defined()) batch.rounded.push_back(&slot);
+    batch.rounded.push_back(slot.master.defined() ? slot.weight : at::Tensor());
     batch.decay = slot.decay;
     batch.numel += weight.numel();
   }

@@ -51,6 +51,7 @@ class AdamW {
   };
   struct Batch;  // tensors of one fused call
   void update(const Batch& batch, double lr);
+  void update_fused(const Batch& batch, double lr) const;
   void update_foreach(const Batch& batch, double lr) const;
 
   AdamWConfig config_;

@@ -1,5 +1,7 @@
 #include "optim/ema.h"
 
+#include <ATen/ops/_foreach_lerp.h>
+
 #include <cmath>
 
 #include "base/error.h"
@@ -68,13 +70,19 @@ AveragedWeights::AveragedWeights(const EmaConfig& config, std::vector<NamedTenso
 void AveragedWeights::update(int64_t iteration) {
   const double beta = ema_beta(config_, iteration);
   if (config_.kind == Ema::flow_grpo && (iteration + 1) % config_.interval != 0) return;
+  std::vector<at::Tensor> averages, weights;
   for (size_t i = 0; i < weights_.size(); ++i) {
-    const at::Tensor& average = averages_[i].tensor;
-    if (beta == 0)
-      average.copy_(weights_[i].tensor);
-    else
-      average.lerp_(weights_[i].tensor.to(average.scalar_type()), 1 - beta);
+    const at::Tensor &average = averages_[i].tensor, &weight = weights_[i].tensor;
+    if (beta == 0) {
+      average.copy_(weight);
+    } else if (weight.scalar_type() == average.scalar_type()) {
+      averages.push_back(average);  // together below
+      weights.push_back(weight);
+    } else {
+      average.lerp_(weight.to(average.scalar_type()), 1 - beta);
+    }
   }
+  if (!averages.empty()) at::_foreach_lerp_(averages, weights, 1 - beta);
 }
 
 AveragedWeights::Swap::Swap(const AveragedWeights& averaged) : averaged_(averaged) {

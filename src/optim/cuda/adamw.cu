@@ -1,0 +1,99 @@
+// AdamW over many tensors: a block a chunk, four elements a thread at a time. Reads and writes each weight
+// and moment once, and writes the rounded weight beside it.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "optim/cuda/entry.h"
+
+namespace orrery::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <class T>
+struct alignas(4 * sizeof(T)) Four {
+  T at[4];
+};
+template <class T>
+__device__ Four<T> load_four(const T* data, int64_t element) {
+  return *reinterpret_cast<const Four<T>*>(data + element);
+}
+template <class T>
+__device__ void store_four(T* data, int64_t element, const Four<T>& four) {
+  *reinterpret_cast<Four<T>*>(data + element) = four;
+}
+
+struct Element {
+  float weight, exp_avg, exp_avg_sq;
+};
+__device__ Element updated(Element e, float grad, const AdamWFloats& f) {
+  e.exp_avg = f.keep_avg * e.exp_avg + f.add_grad * grad;
+  e.exp_avg_sq = f.keep_avg_sq * e.exp_avg_sq + f.add_grad_sq * (grad * grad);
+  const float root = sqrtf(e.exp_avg_sq) / f.root_of_bias2 + f.eps;
+  e.weight = f.keep_weight * e.weight - f.step * (e.exp_avg / root);
+  return e;
+}
+
+// The last tensor that begins at or before this block.
+__device__ int tensor_of_block(const AdamWTable& table) {
+  int low = 0, high = table.count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (table.first_chunk[middle] <= blockIdx.x ? low : high) = middle;
+  }
+  return low;
+}
+
+template <class G>
+__global__ void __launch_bounds__(kThreads) adamw(const __grid_constant__ AdamWTable table) {
+  const int t = tensor_of_block(table);
+  float *const weight = table.weight[t], *const exp_avg = table.exp_avg[t],
+               *const exp_avg_sq = table.exp_avg_sq[t];
+  const G* const grad = static_cast<const G*>(table.grad[t]);
+  auto* const rounded = static_cast<__nv_bfloat16*>(table.rounded[t]);
+  const int64_t begin = (blockIdx.x - table.first_chunk[t]) * kChunk,
+                end = min(begin + kChunk, table.numel[t]);
+  const int64_t vector_end = table.aligned[t] ? begin + (end - begin) / 4 * 4 : begin;
+  for (int64_t i = begin + threadIdx.x * 4; i < vector_end; i += kThreads * 4) {
+    const Four<float> w = load_four(weight, i), m = load_four(exp_avg, i), v = load_four(exp_avg_sq, i);
+    const Four<G> g = load_four(grad, i);
+    Four<float> new_w, new_m, new_v;
+    Four<__nv_bfloat16> new_rounded;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const Element e = updated({w.at[k], m.at[k], v.at[k]}, static_cast<float>(g.at[k]), table.factors);
+      new_w.at[k] = e.weight;
+      new_m.at[k] = e.exp_avg;
+      new_v.at[k] = e.exp_avg_sq;
+      new_rounded.at[k] = static_cast<__nv_bfloat16>(e.weight);
+    }
+    store_four(weight, i, new_w);
+    store_four(exp_avg, i, new_m);
+    store_four(exp_avg_sq, i, new_v);
+    if (rounded != nullptr) store_four(rounded, i, new_rounded);
+  }
+  for (int64_t i = vector_end + threadIdx.x; i < end; i += kThreads) {
+    const Element e =
+        updated({weight[i], exp_avg[i], exp_avg_sq[i]}, static_cast<float>(grad[i]), table.factors);
+    weight[i] = e.weight;
+    exp_avg[i] = e.exp_avg;
+    exp_avg_sq[i] = e.exp_avg_sq;
+    if (rounded != nullptr) rounded[i] = static_cast<__nv_bfloat16>(e.weight);
+  }
+}
+
+}  // namespace
+
+void launch(const AdamWTable& table, GradType type, cudaStream_t stream) {
+  const unsigned blocks = table.first_chunk[table.count];
+  switch (type) {
+    case GradType::float32:
+      return adamw<float><<<blocks, kThreads, 0, stream>>>(table);
+    case GradType::bfloat16:
+      return adamw<__nv_bfloat16><<<blocks, kThreads, 0, stream>>>(table);
+    case GradType::float16:
+      return adamw<__half><<<blocks, kThreads, 0, stream>>>(table);
+  }
+}
+
+}  // namespace orrery::kernels::cuda

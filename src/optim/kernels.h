@@ -1,0 +1,30 @@
+#pragma once
+// The update of AdamW on CUDA in one pass, for optim/adamw.cpp, whose float64 twin is in
+// tests/optim/adamw_test.cpp. CPU builds link a stub that throws.
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace orrery::kernels::cuda {
+
+// Float32 and contiguous, on one device; the gradients in any floating type.
+struct AdamWTensors {
+  std::vector<at::Tensor> weights, grads, exp_avg, exp_avg_sq;
+  std::vector<at::Tensor>
+      rounded;  // bfloat16 copies of the weights to refresh; undefined where there is none
+};
+
+// Formed in float64 and rounded to float32 once: 1 - beta2 in float32 is wrong by 1.3e-5 for beta2 = 0.999.
+struct AdamWFactors {
+  double keep_weight;               // 1 - lr decay
+  double keep_avg, add_grad;        // beta1, 1 - beta1
+  double keep_avg_sq, add_grad_sq;  // beta2, 1 - beta2
+  double root_of_bias2, eps;        // sqrt(1 - beta2^t)
+  double step;                      // lr / (1 - beta1^t)
+};
+
+// Per element, in float32: m = keep_avg m + add_grad g; v = keep_avg_sq v + add_grad_sq g^2;
+// w = keep_weight w - step m / (sqrt(v) / root_of_bias2 + eps).
+void adamw(const AdamWTensors& tensors, const AdamWFactors& factors);
+
+}  // namespace orrery::kernels::cuda

@@ -1,0 +1,11 @@
+// CPU builds link this in place of cuda/: CUDA tensors cannot exist there.
+#include "optim/kernels.h"
+#include "base/error.h"
+
+namespace orrery::kernels::cuda {
+
+void adamw(const AdamWTensors&, const AdamWFactors&) {
+  fail("adamw: weights on a CUDA device, but this program was built without CUDA (preset cpu, wanted cuda)");
+}
+
+}  // namespace orrery::kernels::cuda
