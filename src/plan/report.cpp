@@ -1,9 +1,9 @@
 #include "plan/report.h"
 
 #include <algorithm>
-#include <iomanip>
 #include <nlohmann/json.hpp>
 
+#include "base/columns.h"
 #include "base/error.h"
 
 namespace orrery {
@@ -12,19 +12,8 @@ namespace {
 constexpr double kGiB = 1 << 30;
 constexpr size_t kLabels = 12;  // lines of kept activations; the rest is summed up
 
-std::string number(double value, int digits) {
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(digits) << value;
-  return out.str();
-}
 std::string gib(double bytes) {
-  return number(bytes / kGiB, 2);
-}
-std::string left(const std::string& text, size_t width) {
-  return text + std::string(width > text.size() ? width - text.size() : 1, ' ');
-}
-std::string right(const std::string& text, size_t width) {
-  return std::string(width > text.size() ? width - text.size() : 1, ' ') + text;
+  return fixed(bytes / kGiB, 2);
 }
 std::string line(const std::string& name, const std::string& value, const std::string& unit) {
   return "  " + left(name, 44) + right(value, 12) + " " + unit + "\n";
@@ -61,24 +50,24 @@ std::string traffic_part(const PlanReport& r) {
   for (const PlannedTraffic& t : r.traffic)
     text += "  " + left(t.what, 15) + left(t.group, 26) + right(text_of(t.ranks), 5) +
             (t.ranks == 1 ? " rank " : " ranks") + right(text_of(t.nodes), 4) +
-            (t.nodes == 1 ? " node " : " nodes") + right(number(t.calls, 0), 7) + " calls" +
-            right(gib(t.bytes), 10) + " GiB" + right(number(t.seconds, 3), 9) + " s\n";
+            (t.nodes == 1 ? " node " : " nodes") + right(fixed(t.calls, 0), 7) + " calls" +
+            right(gib(t.bytes), 10) + " GiB" + right(fixed(t.seconds, 3), 9) + " s\n";
   return r.traffic.empty() ? text + "  none\n" : text;
 }
 
 std::string time_part(const PlanReport& r) {
   std::string text = "time of a step\n";
-  text += line("forward", number(r.forward_s, 3), "s");
-  text += line("recompute", number(r.recompute_s, 3), "s");
-  text += line("backward", number(r.backward_s, 3), "s");
-  text += line("communication that nothing hides", number(r.exposed_s, 3), "s");
-  text += line("packing of weights and gradients", number(r.copy_s, 3), "s");
-  text += line("update of the weights", number(r.update_s, 3), "s");
-  text += line("all", number(r.step_s, 3), "s");
-  text += line("clips, all ranks", number(r.clips_per_s, 3), "1/s");
-  text += line("FLOPs of a clip, forward", number(1e-12 * r.clip_flops, 3), "TFLOP");
-  text += line("  of the operations that ran", number(1e-12 * r.counted_clip_flops, 3), "TFLOP");
-  return text + line("MFU (3 x forward, of the peak)", number(100 * r.mfu, 2), "%");
+  text += line("forward", fixed(r.forward_s, 3), "s");
+  text += line("recompute", fixed(r.recompute_s, 3), "s");
+  text += line("backward", fixed(r.backward_s, 3), "s");
+  text += line("communication that nothing hides", fixed(r.exposed_s, 3), "s");
+  text += line("packing of weights and gradients", fixed(r.copy_s, 3), "s");
+  text += line("update of the weights", fixed(r.update_s, 3), "s");
+  text += line("all", fixed(r.step_s, 3), "s");
+  text += line("clips, all ranks", fixed(r.clips_per_s, 3), "1/s");
+  text += line("FLOPs of a clip, forward", fixed(1e-12 * r.clip_flops, 3), "TFLOP");
+  text += line("  of the operations that ran", fixed(1e-12 * r.counted_clip_flops, 3), "TFLOP");
+  return text + line("MFU (3 x forward, of the peak)", fixed(100 * r.mfu, 2), "%");
 }
 
 // Clips of a micro-batch; "each": its gradients travel by themselves.
@@ -141,7 +130,7 @@ std::string describe_layout(const PlanReport& r) {
 
 std::string one_line(const PlanReport& r) {
   return text_of(r.fits() ? "fits: " : "does not fit: ", gib(r.total()), " of ", gib(r.limit),
-                 " GiB a rank; ", number(r.step_s, 3), " s a step, ", number(100 * r.mfu, 2), " % MFU");
+                 " GiB a rank; ", fixed(r.step_s, 3), " s a step, ", fixed(100 * r.mfu, 2), " % MFU");
 }
 
 std::string describe(const PlanReport& r, const Ceilings& ceilings) {
@@ -161,9 +150,9 @@ std::string table_of(const std::vector<PlanReport>& reports, size_t most) {
     const PlanReport& r = reports[i];
     const std::string mesh = text_of(r.mesh.replicate, " x ", r.mesh.shard, " x ", r.mesh.context);
     text += right(text_of(r.mesh.size()), 6) + "  " + left(mesh, 29) + left(micro_of(r), 10) +
-            left(std::string(name_of(r.config.memory.policy)), 29) + right(number(r.total() / kGiB, 1), 6) +
-            right(number(r.step_s, 3), 10) + right(number(100 * r.mfu, 2), 8) +
-            right(number(100 * r.exposed_s / r.step_s, 1), 11) + right(number(r.clips_per_s, 3), 10) + "\n";
+            left(std::string(name_of(r.config.memory.policy)), 29) + right(fixed(r.total() / kGiB, 1), 6) +
+            right(fixed(r.step_s, 3), 10) + right(fixed(100 * r.mfu, 2), 8) +
+            right(fixed(100 * r.exposed_s / r.step_s, 1), 11) + right(fixed(r.clips_per_s, 3), 10) + "\n";
   }
   return text;
 }

@@ -3,22 +3,16 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/columns.h"
 #include "base/error.h"
 
 namespace orrery {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string fixed(double value, int digits) {
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(digits) << value;
-  return out.str();
-}
 
 std::string describe(const Evaluation& e) {
   std::string text = text_of(e.clips, " held-out clips: ", fixed(e.psnr_model_db, 2),
