@@ -25,6 +25,8 @@ bool overlaps(const at::Tensor& a, const at::Tensor& b, int64_t offset = -1) {
   return a0 < b0 + b.nbytes() && b0 < a0 + a.nbytes();
 }
 
+thread_local WaitObserver* wait_observer = nullptr;
+
 class SingleComm final : public Comm {
  public:
   SingleComm(c10::DeviceType device, std::string name) : Comm(0, 1, std::move(name)), device_(device) {}
@@ -53,13 +55,23 @@ std::unique_ptr<Comm> single_rank_comm(std::string name, c10::DeviceType device)
 }
 
 void Work::wait() {
-  if (const auto pending = std::move(pending_)) pending->wait();
+  const auto pending = std::move(pending_);
+  if (!pending) return;
+  if (wait_observer) wait_observer->before_wait(title_);
+  pending->wait();
+  if (wait_observer) wait_observer->after_wait();
+}
+
+ObservingWaits::ObservingWaits(WaitObserver& observer) : outer_(std::exchange(wait_observer, &observer)) {}
+ObservingWaits::~ObservingWaits() {
+  wait_observer = outer_;
 }
 
 Work& Work::operator=(Work&& other) noexcept {
   if (this != &other) {
     wait();
     pending_ = std::move(other.pending_);
+    title_ = std::move(other.title_);
   }
   return *this;
 }
@@ -107,7 +119,12 @@ Counts Comm::equal_counts(const at::Tensor& whole, std::string_view label) const
 }
 
 Work Comm::launch(Collective call) {
-  if (size_ > 1) return start(std::move(call));
+  if (size_ > 1) {
+    std::string title = text_of(name_of(call.kind), " '", call.label, "'");
+    Work work = start(std::move(call));
+    work.title_ = std::move(title);
+    return work;
+  }
   if (call.in.defined() && !call.in.is_meta() && call.in.const_data_ptr() != call.out.const_data_ptr())
     call.out.view(-1).copy_(call.in.view(-1));
   return {};

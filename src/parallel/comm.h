@@ -46,7 +46,30 @@ class [[nodiscard]] Work {
   bool ready() const { return !pending_ || pending_->ready(); }
 
  private:
+  friend class Comm;
   std::unique_ptr<Pending> pending_;
+  std::string title_;  // "all_gather 'gather blocks.7'", for observers
+};
+
+// Sees the waits for collectives on its thread: benchmarks time them. A wait that has nothing to wait for is
+// not told.
+class WaitObserver {
+ public:
+  virtual ~WaitObserver() = default;
+  virtual void before_wait(std::string_view collective) = 0;
+  virtual void after_wait() = 0;
+};
+
+// RAII: the observer is told while this lives; of several, the innermost alone.
+class ObservingWaits {
+ public:
+  explicit ObservingWaits(WaitObserver& observer);
+  ~ObservingWaits();
+  ObservingWaits(const ObservingWaits&) = delete;
+  ObservingWaits& operator=(const ObservingWaits&) = delete;
+
+ private:
+  WaitObserver* outer_;
 };
 
 // One call as a backend sees it, arguments checked.
