@@ -72,6 +72,13 @@ std::string without_numbers(const std::string& label) {
   return out;
 }
 
+OpWork work_of(const OpCall& call, const Tensors& out) {
+  OpWork work{.is_view = is_view(call, out), .bytes = bytes_of(call.in) + bytes_of(out)};
+  if (call.phase == OpPhase::backward) work.bytes += saved_bytes(*call.node);
+  if (call.op.engine() != Engine::memory) work.flops = flops_of(call, input_shapes(call));
+  return work;
+}
+
 OpCost::OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter)
     : ceilings_(ceilings), clock_(clock), meter_(meter) {}
 
@@ -115,13 +122,10 @@ double OpCost::flops_per_s(const OpCall& call, const std::vector<Shape>& shapes)
 }
 
 double OpCost::seconds_of(const OpCall& call, const Tensors& out) const {
-  if (is_view(call, out)) return 0;
-  const std::vector<Shape> shapes = input_shapes(call);
-  double bytes = bytes_of(call.in) + bytes_of(out);
-  if (call.phase == OpPhase::backward) bytes += saved_bytes(*call.node);
-  double seconds = std::max(1e-6 * ceilings_.op_us, bytes / (1e9 * ceilings_.memory_gb_per_s));
-  if (call.op.engine() != Engine::memory)
-    seconds = std::max(seconds, flops_of(call, shapes) / flops_per_s(call, shapes));
+  const OpWork work = work_of(call, out);
+  if (work.is_view) return 0;
+  double seconds = std::max(1e-6 * ceilings_.op_us, work.bytes / (1e9 * ceilings_.memory_gb_per_s));
+  if (work.flops > 0) seconds = std::max(seconds, work.flops / flops_per_s(call, input_shapes(call)));
   return seconds;
 }
 

@@ -15,6 +15,13 @@
 
 namespace orrery {
 
+// What a run of an op reads, writes and computes. bytes: inputs, outputs and, in backward, what it saved.
+struct OpWork {
+  bool is_view = false;  // gives its input another shape and no more
+  double bytes = 0, flops = 0;
+};
+OpWork work_of(const OpCall& call, const Tensors& out);
+
 class OpCost final : public OpObserver {
  public:
   struct Tally {
