@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "cli/machine.h"
+#include "cli/ranks_here.h"
 #include "data/bucket.h"
 #include "plan/auto_run.h"
 #include "plan/layouts.h"
@@ -12,27 +12,6 @@ namespace orrery::cli {
 namespace {
 
 constexpr size_t kRows = 4;  // layouts that would fit, in a refusal
-
-// Of this machine, one of the world's; none for a GPU that is not known.
-std::optional<Ceilings> ceilings_here(const Config& config, const World& world) {
-  const MachineFacts facts = look_at_machine(config.train.run_dir);
-  if (config.numerics.device == Device::cpu) {
-    Ceilings c = read_ceilings("cpu");
-    c.memory_gib = static_cast<double>(facts.memory_bytes) / (1 << 30) / world.local_size();
-    c.ranks_per_node = world.local_size();
-    return c;
-  }
-  for (const auto& [model, name] : {std::pair{"B200", "b200"}, {"H200", "h200"}, {"H100", "h100"}})
-    for (const std::string& gpu : facts.gpus)
-      if (gpu.find(model) != std::string::npos) return read_ceilings(name);
-  return {};
-}
-
-std::vector<int> nodes_of(const World& world) {
-  std::vector<int> nodes;
-  for (int r = 0; r < world.size(); ++r) nodes.push_back(world.node_of(r));
-  return nodes;
-}
 
 // What steps there are: films of each bucket's shape, and images. Context ranks share out the images of a
 // batch, as ranks with clips of their own do.

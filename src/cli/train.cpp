@@ -1,13 +1,10 @@
 // orrery train: a training run from INI files and options. Under mpirun all ranks run it together.
-#include <ATen/Parallel.h>
-
-#include <cstdlib>
 #include <iostream>
-#include <thread>
 
 #include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/ranks_here.h"
 #include "cli/run_files.h"
 #include "cli/same_run.h"
 #include "cli/start_plan.h"
@@ -17,13 +14,6 @@
 
 namespace orrery::cli {
 namespace {
-
-// Ranks of one node share its cores; without this every rank's OpenMP threads would spin on all of them.
-void share_cores(const World& world) {
-  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(std::max(1, cores / world.local_size()));
-}
 
 // The world comes first, so that a wrong option is told once and not by every rank.
 Exit train(const std::vector<std::string>& arguments, World& world) {

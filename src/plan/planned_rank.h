@@ -3,6 +3,7 @@
 // Behind dry_run.h; only this folder uses it.
 #include "autograd/recompute_search.h"
 #include "infer/world_model.h"
+#include "model/no_films.h"
 #include "plan/cost.h"
 #include "plan/dry_run.h"
 #include "train/step.h"
@@ -13,24 +14,6 @@ struct LatentShape {
   int64_t channels, frames, height, width;
 };
 LatentShape latent_shape(const Config& config);
-
-// A dry run encodes nothing.
-class NoTokenizer final : public VideoTokenizer {
- public:
-  at::Tensor encode(const at::Tensor&) const override { fail("plan: a dry run has no films"); }
-  at::Tensor decode(const at::Tensor&) const override { fail("plan: a dry run has no films"); }
-  int64_t channels() const override { return 0; }
-  int64_t temporal_factor() const override { return 4; }
-  int64_t spatial_factor() const override { return 8; }
-};
-class NoText final : public TextEncoder {
- public:
-  at::Tensor encode(const std::vector<std::string>&) const override {
-    fail("plan: a dry run has no prompts");
-  }
-  int64_t tokens() const override { return 0; }
-  int64_t channels() const override { return 0; }
-};
 
 class PlannedRank {
  public:

@@ -9,6 +9,7 @@
 
 #include "autograd/save_policy.h"
 #include "base/error.h"
+#include "infer/world_model.h"
 #include "ops/numeric.h"
 #include "parallel/agreement.h"
 
@@ -111,6 +112,17 @@ void attach_recompute(DiT& net, MemoryPolicy policy) {
   if (policy != MemoryPolicy::none) save = std::make_shared<SavePolicy>(kept_labels(policy));
   for (const auto& block : net.blocks) block->save_policy = save;
   net.final_layer.save_policy = save;
+}
+
+BlockShape block_shape(const Config& c, const Mesh& mesh) {
+  constexpr int64_t kFrames = 4, kSide = 8;  // film frames and pixels of a latent one (model/tokenizer.h)
+  const int64_t share = c.train.batch / mesh.data().size(), micro = c.train.micro_batch;
+  const int64_t patch = kSide * dit_config(c).patch_spatial;
+  return {.batch = micro > 0 ? std::min(micro, share) : share,
+          .frames = (1 + (c.data.frames - 1) / kFrames) / mesh.context().size(),
+          .rows = c.data.height / patch,
+          .columns = c.data.width / patch,
+          .text_tokens = text_tokens(c)};
 }
 
 UnitTrace trace_block(DiT& net, const BlockShape& s, int64_t timed_runs) {

@@ -8,7 +8,7 @@
 #include "autograd/recompute_search.h"
 #include "base/config.h"
 #include "model/dit.h"
-#include "parallel/comm.h"
+#include "parallel/mesh.h"
 
 namespace orrery {
 
@@ -47,6 +47,9 @@ struct BlockShape {
   int64_t times = 1;                          // timesteps of a clip: 1, or frames
   int64_t text_tokens = 1;
 };
+
+// What follows from the settings for a rank of this mesh.
+BlockShape block_shape(const Config& config, const Mesh& mesh);
 
 // The first block on made-up inputs of this shape, on the network's device. timed_runs 0: no times, and meta
 // tensors do. Collective where the block's ops or hooks are; sharded weights may stay gathered until the next
