@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "ops/loss.h"
+#include "ops/numeric.h"
 #include "ops/reduce.h"
 
 namespace orrery::flow {
@@ -30,21 +31,23 @@ void check(const FlowBatch& batch) {
 FlowLoss flow_loss(const DenoiseConfig& config, const Denoiser& net, const FlowBatch& batch) {
   check(batch);
   const at::Tensor& x0 = batch.x0;
-  const at::Tensor sigma = batch.times.sigmas.to(x0.options()).view({x0.size(0), 1, 1, 1, 1});
+  const at::Tensor sigma = to_device(batch.times.sigmas, x0.options()).view({x0.size(0), 1, 1, 1, 1});
   FlowLoss out;
   out.x_t = batch.noise * sigma + x0 * (1 - sigma);
   out.target = batch.noise - x0;
 
-  DenoiseInput in{.x = out.x_t.to(config.precision),
-                  .timesteps = batch.times.timesteps.to(x0.device()),
-                  .noise = batch.noise,
-                  .text = batch.text,
-                  .padding_mask = batch.padding_mask,
-                  .fps = batch.fps,
-                  .kind = batch.kind};
+  DenoiseInput in{
+      .x = out.x_t.to(config.precision),
+      .timesteps = to_device(batch.times.timesteps, batch.times.timesteps.options().device(x0.device())),
+      .noise = batch.noise,
+      .text = batch.text,
+      .padding_mask = batch.padding_mask,
+      .fps = batch.fps,
+      .kind = batch.kind};
   if (batch.kind == BatchKind::video) {
     in.given = x0.to(config.precision);
-    in.mask = condition_mask(batch.num_condition_frames, x0.size(2), config.precision).to(x0.device());
+    in.mask = to_device(condition_mask(batch.num_condition_frames, x0.size(2), config.precision),
+                        in.given.options());
   }
   Denoised denoised = denoise(config, net, in);
   out.velocity = denoised.velocity;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "infer/world_model.h"
 #include "ops/elementwise.h"
+#include "ops/numeric.h"
 #include "parallel/agreement.h"
 
 namespace orrery {
@@ -62,17 +63,21 @@ flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
   const at::ScalarType exact = net_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
   flow::FlowBatch out;
   out.kind = batch.kind;
-  out.x0 = tokenizer_.encode(batch.video).to(device, exact);
-  out.noise = flow::draw_noise(seed, step, batch.samples, out.x0.sizes().slice(1)).to(device, exact);
+  const auto on_device = [&](const at::Tensor& x, at::ScalarType dtype) {
+    return to_device(x, at::TensorOptions(device).dtype(dtype));
+  };
+  out.x0 = on_device(tokenizer_.encode(batch.video), exact);
+  out.noise = on_device(flow::draw_noise(seed, step, batch.samples, out.x0.sizes().slice(1)), exact);
   out.times = flow::times_from_draws(time_, flow::draw_times(time_, seed, step, batch.samples));
   if (batch.kind == flow::BatchKind::video)
     out.num_condition_frames =
         flow::num_condition_frames(flow::frame_law(config_.flow),
                                    flow::draw_condition_frames(seed, step, batch.samples), out.x0.size(2));
-  if (batch.padding_mask.defined()) out.padding_mask = batch.padding_mask.to(device, net_.dtype());
-  out.text = flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
-                             config_.flow.text_dropout)
-                 .to(device, net_.dtype());
+  if (batch.padding_mask.defined()) out.padding_mask = on_device(batch.padding_mask, net_.dtype());
+  out.text = on_device(
+      flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
+                      config_.flow.text_dropout),
+      net_.dtype());
   // Ranks of a context group must see one and the same clip, to the bit.
   if (batch.kind == flow::BatchKind::video)
     broadcast_tensors(mesh_.context(), {out.x0, out.text}, 0, "latents and text");
@@ -110,6 +115,7 @@ at::Tensor TrainStep::forward_backward(const flow::FlowBatch& batch) {
 }
 
 double TrainStep::over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const {
+  if (comm.size() == 1) return mine;
   at::Tensor value = at::full({1}, mine, at::device(fsdp_.device()).dtype(at::kDouble));
   comm.all_reduce(value, op, label).wait();
   return value.item<double>();
@@ -124,18 +130,25 @@ std::vector<NamedTensor> TrainStep::mean_gradients() {
 
 StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
   const MemoryTag tag(MemoryUse::workspace);
+  const int64_t clips = static_cast<int64_t>(batch.samples.size()) * mesh_.data().size();
+  return on_drawn(draw(share_of(batch), step), clips, step);
+}
+
+StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int64_t step) {
+  const MemoryTag tag(MemoryUse::workspace);
   StepResult result;
-  at::Tensor loss = forward_backward(draw(share_of(batch), step));
+  at::Tensor loss = forward_backward(batch);
+  before_clip();
   mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
-  result.loss = loss.item<double>();
   const std::vector<NamedTensor> grads = mean_gradients();
   const ClipResult clipped = clip_(grads);
+  result.loss = loss.item<double>();  // read behind the norm, for which the host had to wait for backward
   result.grad_norm = clipped.norm;
   result.skipped = clipped.skip;
   result.lr = config_.train.lr * lr_factor(lr_, step);
   // The reference's counters: clips seen, over all ranks.
   at::Tensor seen = (batch.kind == flow::BatchKind::image ? net_.image_samples : net_.video_samples).value();
-  seen.add_(static_cast<int64_t>(batch.samples.size()) * mesh_.data().size());
+  seen.add_(clips);
   fsdp_.release();  // gathered weights are about to be old
   if (clipped.skip) return result;
   std::vector<at::Tensor> tensors;

@@ -41,12 +41,16 @@ class TrainStep {
   // step counts from 0. Collective: every rank calls it with its share; ranks of one context group with the
   // same one.
   StepResult operator()(const StepBatch& batch, int64_t step);
+  // The same on a batch that is drawn already, latents and all; clips: of the global batch.
+  StepResult on_drawn(const flow::FlowBatch& batch, int64_t clips, int64_t step);
 
   // Loss and gradients of this rank's share, reduced into fsdp; the mean loss of the share, in double, on the
   // device. Runs on meta tensors too.
   at::Tensor forward_backward(const flow::FlowBatch& batch);
 
-  // Called after backward, when weights, averages and optimizer are about to change.
+  // Called after the last operation of backward, when gradients are about to be completed and clipped.
+  std::function<void()> before_clip = [] {};
+  // Called after that, when weights, averages and optimizer are about to change.
   std::function<void()> before_update = [] {};
 
   AdamW& optimizer() { return optimizer_; }

@@ -1,0 +1,116 @@
+// What a training step on a GPU asks of the host: it waits for the device at one point, and its memory does
+// not grow.
+#include <ATen/Context.h>
+#include <ATen/ops/ones.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/util/Backtrace.h>
+#include <gtest/gtest.h>
+
+#include "train/trainee.h"
+
+namespace orrery {
+namespace {
+
+// Counts the calls of ATen in which the host waits for the device, while it lives.
+class SyncCounter final : public c10::WarningHandler {
+ public:
+  SyncCounter() : outer_(this) {
+    c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_WARN);
+  }
+  ~SyncCounter() override {
+    c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_DISABLED);
+  }
+  void process(const c10::Warning& warning) override {
+    if (warning.msg().find("synchronizing CUDA operation") == std::string::npos) return;
+    ++count;
+    places += c10::get_backtrace(/*frames_to_skip=*/2, /*maximum_number_of_frames=*/24) + "\n";
+  }
+  int64_t count = 0;
+  std::string places;
+
+ private:
+  c10::WarningUtils::WarningHandlerGuard outer_;
+};
+
+class HostSync : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  }
+  static Config config(Dtype dtype) {
+    Config c = test::small_config(1000, 4);
+    c.numerics.device = Device::cuda;
+    c.numerics.dtype = dtype;
+    return c;
+  }
+
+  struct Counts {
+    int64_t before_clip, before_update, all;
+    std::string places;
+  };
+  // Of the third step: earlier ones set libraries up.
+  static Counts counts_of(const Config& c) {
+    test::Trainee trainee(c);
+    trainee.train(0, 2);
+    const StepBatch batch = test::scene_batch(2, 0, c.train.batch);
+    SyncCounter counter;
+    Counts out{};
+    trainee.step.before_clip = [&] { out.before_clip = counter.count; };
+    trainee.step.before_update = [&] { out.before_update = counter.count; };
+    trainee.step(batch, 2);
+    out.all = counter.count;
+    out.places = counter.places;
+    return out;
+  }
+};
+
+// The norm of the gradients and the loss are read together, when backward is done; whether the step is taken
+// depends on the norm.
+constexpr int64_t kReads = 2;
+
+TEST_F(HostSync, happens_at_the_end_of_backward_alone) {
+  for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16})
+    for (const int64_t micro_batch : {0, 2})
+      for (const MemoryPolicy policy : {MemoryPolicy::none, MemoryPolicy::full}) {
+        Config c = config(dtype);
+        c.train.micro_batch = micro_batch;
+        c.memory.policy = policy;
+        const Counts counts = counts_of(c);
+        const std::string what =
+            text_of(name_of(dtype), ", micro-batch ", micro_batch, ", policy ", name_of(policy));
+        EXPECT_EQ(counts.before_clip, 0) << what << "\n" << counts.places;
+        EXPECT_EQ(counts.before_update, kReads) << what << "\n" << counts.places;
+        EXPECT_EQ(counts.all, kReads) << what << "\n" << counts.places;
+      }
+}
+
+TEST_F(HostSync, counter_sees_a_read_of_a_tensor) {
+  const at::Tensor x = at::ones({1}, at::device(at::kCUDA));
+  SyncCounter counter;
+  EXPECT_EQ(x.item<float>(), 1);
+  EXPECT_EQ(counter.count, 1);
+}
+
+int64_t reserved_bytes() {
+  return c10::cuda::CUDACachingAllocator::getDeviceStats(0)
+      .reserved_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
+      .current;
+}
+int64_t allocated_bytes() {
+  return c10::cuda::CUDACachingAllocator::getDeviceStats(0)
+      .allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
+      .current;
+}
+
+TEST_F(HostSync, memory_that_the_allocator_holds_does_not_grow_in_200_steps) {
+  test::Trainee trainee(config(Dtype::bfloat16));
+  trainee.train(0, 10);
+  const int64_t reserved = reserved_bytes(), allocated = allocated_bytes();
+  trainee.train(10, 210);
+  EXPECT_EQ(reserved_bytes(), reserved);
+  EXPECT_EQ(allocated_bytes(), allocated);
+}
+
+}  // namespace
+}  // namespace orrery
