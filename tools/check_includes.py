@@ -18,6 +18,7 @@ LEVELS = [
     {"rl", "infer"},
     {"train"},
     {"parity", "plan"},
+    {"bench"},
     {"cli"},
 ]
 # Pattern of a header, and the folders of src/ and tests/ that may include it.

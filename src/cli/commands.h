@@ -8,6 +8,7 @@
 namespace orrery::cli {
 
 // arguments: what stands behind the subcommand's name. Errors are thrown.
+Exit run_bench(const std::vector<std::string>& arguments);
 Exit run_ckpt(const std::vector<std::string>& arguments);
 Exit run_demo_data(const std::vector<std::string>& arguments);
 Exit run_doctor(const std::vector<std::string>& arguments);

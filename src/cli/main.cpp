@@ -23,6 +23,7 @@ constexpr std::array kCommands = {
     Command{"train", "train a model on films", orrery::cli::run_train},
     Command{"generate", "make films with a trained model", orrery::cli::run_generate},
     Command{"plan", "say what memory and time a configuration takes", orrery::cli::run_plan},
+    Command{"bench", "time the training step and its operations", orrery::cli::run_bench},
     Command{"ckpt", "look into, verify, convert, compare, merge and prune weights and checkpoints",
             orrery::cli::run_ckpt},
     Command{"parity", "compare modules with golden cases", orrery::cli::run_parity},

@@ -1,0 +1,175 @@
+#include "bench/op_bench.h"
+
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/randn_like.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "base/error.h"
+#include "base/numerics.h"
+#include "bench/label_times.h"
+#include "bench/op_cases.h"
+#include "infer/world_model.h"
+#include "optim/adamw.h"
+#include "optim/ema.h"
+#include "optim/grad_clip.h"
+
+namespace orrery {
+namespace {
+
+constexpr int64_t kWarmUp = 3;
+
+// Sizes that are large for a device.
+struct Large {
+  int64_t matmul, copy_bytes, weights, weight;  // weights tensors of `weight` elements
+};
+Large large_on(at::Device device) {
+  if (device.is_cpu()) return {512, int64_t{1} << 25, 4, int64_t{1} << 16};
+  return {8192, int64_t{1} << 30, 16, int64_t{1} << 24};
+}
+
+class Bench {
+ public:
+  Bench(const Config& config, const OpBenchOptions& options)
+      : options_(options),
+        device_(device_of(config.numerics, 0)),
+        large_(large_on(device_)),
+        filler_(random({large_.matmul, large_.matmul}, scalar_type(config.numerics.dtype))) {
+    measure_rates();
+  }
+
+  void add(const OpCase& c) {
+    if (!is_wanted(c.name)) return;
+    try {
+      measure(c);
+    } catch (const c10::OutOfMemoryError&) {
+      OpFigure failed{.name = c.name, .phase = "both"};
+      failed.failure = "does not fit into the device's memory";
+      out_.figures.push_back(failed);
+    }
+  }
+
+  // Something that is no op of the tape; bytes: that it must read and write.
+  void add(const std::string& name, double bytes, const std::function<void()>& run) {
+    if (!is_wanted(name)) return;
+    add_figure({.name = name, .phase = "update", .ms = ms_of(run), .bytes = bytes});
+  }
+
+  void add_updates(const Config& config) {
+    std::vector<NamedTensor> weights, grads;
+    std::vector<at::Tensor> tensors;
+    for (int64_t i = 0; i < large_.weights; ++i) {
+      weights.push_back({text_of("w", i), random({large_.weight}, at::kFloat)});
+      grads.push_back({weights.back().name, random({large_.weight}, at::kFloat)});
+      tensors.push_back(grads.back().tensor);
+    }
+    const auto bytes = static_cast<double>(4 * large_.weights * large_.weight);
+    AdamW adamw(adamw_config(config.optim), weights);
+    add("adamw, float32", 7 * bytes, [&] { adamw.step(tensors, 1e-6); });
+    GradClip norm({.max_norm = 0, .norm_type = 2, .nonfinite = NonFinite::skip});
+    add("norm of gradients", bytes, [&] { norm(grads); });
+    if (config.optim.ema == Ema::none) return;
+    AveragedWeights averages(ema_config(config.optim), weights);
+    int64_t step = 0;
+    add("averages of weights", 3 * bytes, [&] { averages.update(step++); });
+  }
+
+  OpBench take() { return std::move(out_); }
+
+ private:
+  at::Tensor random(at::IntArrayRef shape, at::ScalarType dtype) const {
+    return at::randn(shape, at::TensorOptions(device_).dtype(dtype));
+  }
+  bool is_wanted(const std::string& name) const { return name.find(options_.filter) != std::string::npos; }
+
+  // Keeps a GPU busy for some milliseconds, in which the host comes to be ahead: what follows is then timed
+  // without gaps. Products of random numbers, so that its clock is what it is in a step.
+  void keep_busy() const {
+    constexpr int kProducts = 10;
+    for (int i = 0; i < kProducts && !device_.is_cpu(); ++i) at::mm(filler_, filler_);
+  }
+
+  // Median of a call.
+  double ms_of(const std::function<void()>& run) const {
+    for (int64_t i = 0; i < kWarmUp; ++i) run();
+    keep_busy();
+    Timeline timeline(device_);
+    timeline.mark();
+    for (int64_t i = 0; i < options_.repeats; ++i) {
+      run();
+      timeline.mark();
+    }
+    std::vector<double> ms = timeline.take_intervals_ms();
+    std::nth_element(ms.begin(), ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2), ms.end());
+    return ms[ms.size() / 2];
+  }
+
+  void measure_rates() {
+    const auto n = static_cast<double>(large_.matmul);
+    out_.matmul_size = large_.matmul;
+    out_.matmul_tflops = 2e-9 * n * n * n / ms_of([&] { at::mm(filler_, filler_); });
+    const at::Tensor from = random({large_.copy_bytes / 4}, at::kFloat), to = at::empty_like(from);
+    out_.copy_gb_per_s = 2e-6 * static_cast<double>(large_.copy_bytes) / ms_of([&] { to.copy_(from); });
+  }
+
+  void measure(const OpCase& c) {
+    Variables inputs;
+    for (const OpCase::Input& in : c.inputs) inputs.emplace_back(random(in.shape, in.dtype), in.needs_grad);
+    at::Tensor cotangent;
+    const auto run = [&] {
+      Recording recording;
+      const Variable y = c.call(inputs);
+      if (!cotangent.defined()) cotangent = at::randn_like(y.value());
+      recording.backward({{y, cotangent}});
+      for (const Variable& in : inputs) in.clear_grad();
+    };
+    for (int64_t i = 0; i < kWarmUp; ++i) run();
+    LabelTimes times(device_);
+    const Observing observing(times);
+    times.begin("rest");
+    keep_busy();
+    for (int64_t i = 0; i < options_.repeats; ++i) run();
+    times.end();
+    for (const char* phase : {"forward", "backward"}) {
+      OpFigure figure{.name = c.name, .phase = phase};
+      for (const TimeRow& row : times.rows(options_.repeats))
+        if (row.phase == phase) {
+          figure.ms += row.ms;
+          figure.flops += row.flops;
+          figure.bytes += row.bytes;
+        }
+      add_figure(figure);
+    }
+  }
+
+  void add_figure(OpFigure figure) {
+    figure.floor_ms =
+        std::max(1e-9 * figure.flops / out_.matmul_tflops, 1e-6 * figure.bytes / out_.copy_gb_per_s);
+    out_.figures.push_back(std::move(figure));
+  }
+
+  const OpBenchOptions& options_;
+  const at::Device device_;
+  const Large large_;
+  const at::Tensor filler_;
+  OpBench out_;
+};
+
+}  // namespace
+
+OpBench bench_ops(const Config& config, const OpBenchOptions& options) {
+  require(options.repeats > 0, "bench: ", options.repeats, " repeats, wanted at least 1");
+  set_deterministic(config.numerics.deterministic);
+  Bench bench(config, options);
+  for (const OpCase& c : op_cases(config)) bench.add(c);
+  bench.add_updates(config);
+  OpBench out = bench.take();
+  require(!out.figures.empty(), "bench: no operation's name contains \"", options.filter, "\"");
+  return out;
+}
+
+}  // namespace orrery

@@ -1,0 +1,28 @@
+// The benchmark on a CUDA device: times are those of its stream.
+#include "bench/train_bench.h"
+
+#include <ATen/Context.h>
+#include <gtest/gtest.h>
+
+namespace orrery {
+namespace {
+
+TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  Config c;
+  c.model.preset = "tiny";
+  c.data.frames = 17;
+  c.data.height = c.data.width = 128;
+  c.train.batch = 2;
+  c.numerics.device = Device::cuda;
+  c.numerics.dtype = Dtype::bfloat16;
+  World world;
+  const TrainBench bench = bench_train(c, world, {.warm_up = 3, .steps = 5, .profiled = 3});
+  EXPECT_LE(total_ms(bench.rows), 1.02 * bench.profiled_ms);  // two clocks
+  EXPECT_GE(total_ms(bench.rows), 0.5 * bench.profiled_ms);
+  EXPECT_GT(bench.reserved_mib, 1);
+  EXPECT_EQ(bench.reserved_growth_mib, 0);
+}
+
+}  // namespace
+}  // namespace orrery
