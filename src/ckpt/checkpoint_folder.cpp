@@ -36,6 +36,15 @@ void write_text(const fs::path& path, const std::string& text) {
   file.publish();
 }
 
+bool is_complete(const fs::path& folder) {
+  try {
+    const Checkpoint checkpoint(folder);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 std::vector<CheckpointFolder::Entry> CheckpointFolder::all() const {
@@ -52,7 +61,7 @@ std::vector<CheckpointFolder::Entry> CheckpointFolder::all() const {
 fs::path CheckpointFolder::newest() const {
   auto found = all();
   for (; !found.empty(); found.pop_back())
-    if (fs::is_regular_file(found.back().path / kManifestName)) return found.back().path;
+    if (is_complete(found.back().path)) return found.back().path;
   fail(root_.parent_path().string(), ": no complete checkpoint in ", root_.string());
 }
 
@@ -64,7 +73,7 @@ fs::path CheckpointFolder::path_of(int64_t step) const {
   return root_ / name_of(step);
 }
 
-void CheckpointFolder::publish(const fs::path& making, const Manifest& manifest) const {
+std::string CheckpointFolder::publish(const fs::path& making, const Manifest& manifest) const {
   require_sound(manifest, making.string(), Coverage::whole);
   fault_point("publish.manifest");
   write_text(making / kManifestName, manifest_text(manifest));
@@ -72,15 +81,22 @@ void CheckpointFolder::publish(const fs::path& making, const Manifest& manifest)
   if (fs::exists(done)) set_aside(done, "superseded");
   fault_point("publish.rename");
   rename_file(making, done);
-  fault_point("publish.fsync_folder");
-  sync_folder(root_);
-  fault_point("publish.latest");
-  point_latest();
+  try {
+    fault_point("publish.fsync_folder");
+    sync_folder(root_);
+    fault_point("publish.latest");
+    point_latest();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return {};
 }
 
 void CheckpointFolder::point_latest() const {
   const auto found = all();
-  if (!found.empty()) write_text(root_ / "latest", found.back().path.filename().string() + "\n");
+  if (!found.empty()) return write_text(root_ / "latest", found.back().path.filename().string() + "\n");
+  std::error_code ignored;
+  fs::remove(root_ / "latest", ignored);
 }
 
 void CheckpointFolder::remove(const fs::path& folder) const {
@@ -98,9 +114,11 @@ void CheckpointFolder::remove(const fs::path& folder) const {
 std::vector<fs::path> CheckpointFolder::surplus(int64_t keep, int64_t keep_every) const {
   std::vector<fs::path> doomed;
   if (keep == 0) return doomed;
-  const auto found = all();
-  for (size_t i = 0; i + static_cast<size_t>(keep) < found.size(); ++i)
-    if (keep_every == 0 || found[i].step % keep_every != 0) doomed.push_back(found[i].path);
+  auto found = all();
+  for (int64_t complete = 0; !found.empty() && complete < keep; found.pop_back())
+    complete += is_complete(found.back().path);
+  for (const Entry& entry : found)
+    if (keep_every == 0 || entry.step % keep_every != 0) doomed.push_back(entry.path);
   return doomed;
 }
 
@@ -115,7 +133,7 @@ std::vector<fs::path> CheckpointFolder::put_aside() const {
   return found;
 }
 
-// Folders in the making or being removed, and temporary files of AtomicFile here and in the run folder.
+// Folders in the making or being removed, and temporary files of AtomicFile.
 std::vector<fs::path> CheckpointFolder::leftovers() const {
   std::vector<fs::path> found;
   for (const fs::path& folder : {root_.parent_path(), root_}) {
@@ -140,9 +158,8 @@ std::vector<std::string> CheckpointFolder::tidy() const {
   }
   if (!fs::is_directory(root_)) return lines;
   const auto found = all();
-  std::error_code ignored;
   if (found.empty()) {
-    fs::remove(root_ / "latest", ignored);
+    point_latest();
   } else if (!fs::is_regular_file(root_ / "latest") ||
              read_whole(root_ / "latest", 1 << 16) != found.back().path.filename().string() + "\n") {
     point_latest();
@@ -157,6 +174,7 @@ fs::path CheckpointFolder::set_aside(const fs::path& folder, const std::string& 
   for (int i = 2; fs::exists(name); ++i)
     name = root_ / text_of(prefix, "_", folder.filename().string(), "_", i);
   rename_file(folder, name);
+  point_latest();
   return name;
 }
 

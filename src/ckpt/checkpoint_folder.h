@@ -30,32 +30,34 @@ class CheckpointFolder {
   // Folders named step_..., oldest first, whatever state they are in.
   std::vector<Entry> all() const;
 
-  // The newest that has its manifest. Throws Error if there is none.
+  // The newest complete one: manifest and files are there, with their sizes. Throws Error if there is none.
   std::filesystem::path newest() const;
 
   // nonce: letters and digits that tell this run from an earlier one whose ranks may still be dying.
   std::filesystem::path making(int64_t step, const std::string& nonce) const;
   std::filesystem::path path_of(int64_t step) const;
 
-  // Writes the manifest of a folder in the making and gives it its name; then latest.
-  void publish(const std::filesystem::path& making, const Manifest& manifest) const;
+  // Writes the manifest of a folder in the making and gives it its name, which is when the checkpoint exists;
+  // then latest. Throws Error before that; what fails after it is returned (empty: nothing).
+  std::string publish(const std::filesystem::path& making, const Manifest& manifest) const;
 
-  // All but the newest `keep` (0: all are kept) and those of a step that is a multiple of keep_every (0:
-  // none), oldest first.
+  // What is older than the newest `keep` complete ones (0: nothing), but for those of a step that is a
+  // multiple of keep_every (0: none), oldest first.
   std::vector<std::filesystem::path> surplus(int64_t keep, int64_t keep_every) const;
   // Folders named damaged_... and superseded_....
   std::vector<std::filesystem::path> put_aside() const;
+  // What interrupted saves, removals and writes of files left, in the run folder too.
+  std::vector<std::filesystem::path> leftovers() const;
   void remove(const std::filesystem::path& folder) const;
 
-  // What interrupted saves, removals and writes of files left goes, in the run folder too; latest names the
-  // newest again. Returns what was done, a line each.
+  // Removes leftovers; latest names the newest again. Returns what was done, a line each.
   std::vector<std::string> tidy() const;
 
-  // Renames the folder to PREFIX_step_..., so that it is neither resumed from nor counted; returns the name.
+  // Renames the folder to PREFIX_step_..., so that it is neither resumed from nor counted, and latest names
+  // the newest of the others; returns the name.
   std::filesystem::path set_aside(const std::filesystem::path& folder, const std::string& prefix) const;
 
  private:
-  std::vector<std::filesystem::path> leftovers() const;
   void point_latest() const;
   std::filesystem::path root_;
 };

@@ -79,7 +79,9 @@ void OpenFile::read_at(char* to, int64_t bytes, int64_t offset) const {
   while (bytes > 0) {
     const ssize_t got = ::pread(fd_, to, static_cast<size_t>(bytes), offset);
     if (got < 0 && errno == EINTR) continue;
-    io_check(got >= 0, path_, "read");
+    if (got < 0)  // a bad block: as good as damaged
+      throw Error(text_of(path_.string(), ": cannot read byte ", offset, " and on: ", std::strerror(errno)),
+                  Exit::bad_data);
     if (got == 0) throw Error(text_of(path_.string(), ": ends before byte ", offset + bytes), Exit::bad_data);
     to += got, offset += got, bytes -= got;
   }

@@ -1,5 +1,5 @@
 #pragma once
-// The few file calls of the checkpoint writers and readers, with errors that name the file. I/O errors are
+// The few file calls of the checkpoint writers and readers, with errors that name the file. Errors of writing are
 // Error with Exit::failure.
 #include <cstdint>
 #include <filesystem>

@@ -99,7 +99,7 @@ FolderLock::~FolderLock() {
   }
   wake_.notify_all();
   thread_.join();
-  write("free");
+  if (lost_to_.empty()) write("free");
   ::close(fd_);
 }
 
@@ -109,13 +109,34 @@ void FolderLock::write(const std::string& state) {
   std::string line = text_of(state, ' ', holder_, ' ', beats_++);
   line.resize(kLineBytes - 1, ' ');
   line += '\n';
-  [[maybe_unused]] const ssize_t written = ::pwrite(fd_, line.data(), line.size(), 0);
+  // Synced, or a network file system keeps it on this host for a while.
+  if (::pwrite(fd_, line.data(), line.size(), 0) > 0) static_cast<void>(::fdatasync(fd_));
+}
+
+// The file is opened anew: only then do network file systems look at what others wrote.
+void FolderLock::notice_other_holder() {
+  const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  const Line line = line_of(content(fd));
+  ::close(fd);
+  if (line.state == "held" && text_of(line.host, ' ', line.boot, ' ', line.pid) != holder_)
+    lost_to_ = text_of("process ", line.pid, " on ", line.host);
 }
 
 void FolderLock::beat() {
   std::unique_lock lock(mutex_);
   const auto period = std::chrono::duration<double>(options_.heartbeat_s);
-  while (!wake_.wait_for(lock, period, [this] { return done_; })) write("held");
+  while (!wake_.wait_for(lock, period, [this] { return done_; })) {
+    notice_other_holder();
+    if (!lost_to_.empty()) return;
+    write("held");
+  }
+}
+
+void FolderLock::require_held() {
+  const std::lock_guard lock(mutex_);
+  require(lost_to_.empty(), path_.string(), ": another job has taken this folder: ", lost_to_,
+          " (two jobs with one train.run_dir?)");
 }
 
 }  // namespace orrery

@@ -4,7 +4,8 @@
 // FOLDER/lock is locked with flock, which ends with the process that holds it, and says who that is. Where
 // the system has no flock, or does not share it between hosts, the holder's heartbeat in the file decides: a
 // newcomer from another host watches it for a while, by its own steady clock, and takes a lock whose
-// heartbeat stands still. So a dead job holds nothing, and a clock that jumps changes nothing.
+// heartbeat stands still. So a dead job holds nothing, and a clock that jumps changes nothing. Of two that
+// take it at once the last to write has it; the other sees that at its next heartbeat.
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
@@ -23,6 +24,9 @@ class FolderLock {
   // Throws Error that names the holder's host and process if another job has the folder.
   explicit FolderLock(const std::filesystem::path& folder, const FolderLockOptions& options = {});
   ~FolderLock();
+  // Throws Error that names the other job once the file shows that it has taken the folder: two newcomers on
+  // hosts that do not share flock, or a holder that stood still for too long. Known a heartbeat later.
+  void require_held();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
@@ -31,6 +35,7 @@ class FolderLock {
   static Line line_of(const std::string& text);
   bool differs_within(double seconds, const Line& line) const;
   void beat();
+  void notice_other_holder();
   void write(const std::string& state);
 
   std::filesystem::path path_;
@@ -41,6 +46,7 @@ class FolderLock {
   std::mutex mutex_;
   std::condition_variable wake_;
   bool done_ = false;
+  std::string lost_to_;  // the other job, in words
   std::thread thread_;
 };
 

@@ -25,6 +25,16 @@ constexpr std::array kParts = {
     Part{"prune", "remove old checkpoints of a run", ckpt_prune},
 };
 
+// To the user of these commands a damaged file is bad input, whatever found the damage.
+Exit run_part(const Part& part, const std::vector<std::string>& arguments) {
+  try {
+    return part.run(arguments);
+  } catch (const Error& error) {
+    if (error.code() != Exit::bad_data) throw;
+    throw Error(error.what(), Exit::bad_input, error.where());
+  }
+}
+
 Usage usage() {
   std::string parts;
   for (const Part& part : kParts)
@@ -41,7 +51,7 @@ Usage usage() {
 Exit run_ckpt(const std::vector<std::string>& arguments) {
   if (!arguments.empty())
     for (const Part& part : kParts)
-      if (part.name == arguments.front()) return part.run({arguments.begin() + 1, arguments.end()});
+      if (part.name == arguments.front()) return run_part(part, {arguments.begin() + 1, arguments.end()});
   const Parsed parsed = parse_arguments(arguments, {}, usage());
   if (parsed.help) {
     std::cout << help_text({}, usage());

@@ -107,10 +107,15 @@ int64_t not_finite(const WeightFile& file, const std::string& name) {
   return count;
 }
 
-// Of a checkpoint every byte is held against its digest, the optimizer's part too.
-bool verify(const std::string& path) {
+struct ToVerify {
+  std::string path;
+  bool is_checkpoint;  // of a run: every byte is held against its digest, the optimizer's part too
+};
+
+bool verify(const ToVerify& what) {
+  const std::string& path = what.path;
   std::vector<std::string> problems;
-  if (fs::exists(fs::path(path) / kManifestName)) problems = verify_checkpoint(path);
+  if (what.is_checkpoint) problems = verify_checkpoint(path);
   size_t read = 0;
   if (problems.empty()) {
     const auto file = open_weights(path);
@@ -129,11 +134,12 @@ bool verify(const std::string& path) {
   return problems.empty();
 }
 
-// Of a run all its checkpoints.
-std::vector<std::string> parts_to_verify(const std::string& path) {
-  if (!fs::is_directory(fs::path(path) / "checkpoints")) return {path};
-  std::vector<std::string> found;
-  for (const auto& entry : CheckpointFolder(path).all()) found.push_back(entry.path.string());
+// Of a run all its checkpoints, whatever state they are in.
+std::vector<ToVerify> parts_to_verify(const std::string& path) {
+  if (!fs::is_directory(fs::path(path) / "checkpoints"))
+    return {{path, fs::exists(fs::path(path) / kManifestName)}};
+  std::vector<ToVerify> found;
+  for (const auto& entry : CheckpointFolder(path).all()) found.push_back({entry.path.string(), true});
   require(!found.empty(), "ckpt verify: ", path, ": this run has no checkpoint");
   return found;
 }
@@ -215,7 +221,7 @@ Exit ckpt_verify(const std::vector<std::string>& arguments) {
   require(!parsed.positional.empty(), "ckpt verify: no WEIGHTS given");
   bool good = true;
   for (const std::string& path : parsed.positional)
-    for (const std::string& part : parts_to_verify(path)) good = verify(part) && good;
+    for (const ToVerify& part : parts_to_verify(path)) good = verify(part) && good;
   return good ? Exit::done : Exit::bad_data;
 }
 

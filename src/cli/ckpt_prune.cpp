@@ -29,8 +29,12 @@ void prune(const fs::path& run, const Request& request) {
   std::unique_ptr<FolderLock> lock;  // a job that trains here removes its own
   if (!request.dry_run) lock = std::make_unique<FolderLock>(run);
   const CheckpointFolder checkpoints(run);
-  if (!request.dry_run)
+  if (request.dry_run) {
+    for (const fs::path& left : checkpoints.leftovers())
+      std::cout << "would remove " << left.filename().string() << ", left by an interrupted save\n";
+  } else {
     for (const std::string& line : checkpoints.tidy()) std::cout << line << "\n";
+  }
   std::vector<fs::path> doomed = checkpoints.surplus(request.keep, request.keep_every);
   if (request.put_aside)
     for (const fs::path& folder : checkpoints.put_aside()) doomed.push_back(folder);

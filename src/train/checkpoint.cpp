@@ -119,12 +119,15 @@ Search newest_sound(const fs::path& run_dir) {
 }
 
 // The errors of all ranks as one, thrown on each; returns the message if all of them tell of damaged data.
-std::string agree_on_failure(Comm& comm, const std::string& mine, bool is_damage) {
-  const auto texts = gather_texts(comm, "resume", mine.empty() ? "" : (is_damage ? "d" : "e") + mine);
+std::string agree_on_failure(Comm& comm, const std::string& mine, Exit code) {
+  const auto texts = gather_texts(comm, "resume",
+                                  mine.empty() ? "" : static_cast<char>('0' + static_cast<int>(code)) + mine);
   std::string damage;
   for (size_t rank = 0; rank < texts.size(); ++rank) {
     if (texts[rank].empty()) continue;
-    require(texts[rank][0] == 'd', texts[rank].substr(1));
+    const auto its_code = static_cast<Exit>(texts[rank][0] - '0');
+    if (its_code != Exit::bad_data)
+      throw Error(text_of("rank ", rank, ": ", texts[rank].substr(1)), its_code);
     if (damage.empty()) damage = text_of("rank ", rank, ": ", texts[rank].substr(1));
   }
   return damage;
@@ -173,17 +176,17 @@ Resume find_checkpoint(const Config& config, Comm& comm) {
   return resume;
 }
 
-int64_t restore(Resume& resume, const Config& config, const RunState& run) {
+int64_t restore(Resume& resume, const Config& config, const RunState& run, const AcceptTexts& accept) {
   while (resume.from) {
     std::string problem;
-    bool is_damage = false;
+    Exit code = Exit::done;
     try {
       restore_tensors(*resume.from, config, run);
     } catch (const Error& error) {
       problem = error.what();
-      is_damage = error.code() == Exit::bad_data;
+      code = error.code();
     }
-    const std::string damage = agree_on_failure(run.comm, problem, is_damage);
+    const std::string damage = agree_on_failure(run.comm, problem, code);
     if (damage.empty()) return resume.from->manifest().step;
     if (config.train.resume != "auto") throw Error(damage, Exit::bad_data);
     const CheckpointFolder folder(config.train.run_dir);
@@ -199,14 +202,20 @@ int64_t restore(Resume& resume, const Config& config, const RunState& run) {
     resume.notes.insert(resume.notes.end(), next.notes.begin(), next.notes.end());
     require(resume.from && tokenizer_digest(*resume.from) == tokenizer, damage,
             " (the checkpoint before has another tokenizer: start again)");
+    accept(resume.from->manifest().texts);
   }
   return 0;
 }
 
-void supersede_checkpoints(const Config& config, int64_t steps_done) {
+void supersede_checkpoints(const Config& config, const fs::path& resumed_from) {
   const CheckpointFolder folder(config.train.run_dir);
-  for (const auto& entry : folder.all())
-    if (entry.step > steps_done) folder.set_aside(entry.path, "superseded");
+  std::error_code ignored;
+  bool is_later = true;
+  auto all = folder.all();
+  for (; is_later && !all.empty(); all.pop_back()) {
+    is_later = resumed_from.empty() || !fs::equivalent(all.back().path, resumed_from, ignored);
+    if (is_later) folder.set_aside(all.back().path, "superseded");
+  }
 }
 
 }  // namespace orrery

@@ -41,14 +41,18 @@ struct Resume {
 // all are damaged), "never" none, else a folder. Collective: the first rank looks, all get the same.
 Resume find_checkpoint(const Config& config, Comm& comm);
 
+// Throws Error unless the run may go on from a checkpoint with these texts (Manifest::texts).
+using AcceptTexts = std::function<void(const std::map<std::string, std::string>&)>;
+
 // Restores weights, averages and optimizer, each rank its own rows, whatever layout wrote them, and verifies
 // what it reads; returns the steps done (0: nothing to resume from). With "auto", a checkpoint whose data
-// turn out damaged on any rank is set aside and the one before is taken. Throws the same Error on every rank
-// where checkpoint and run do not match. Collective.
-int64_t restore(Resume& resume, const Config& config, const RunState& run);
+// turn out damaged on any rank is set aside and the one before is taken, if accepted. Throws the same Error
+// on every rank where checkpoint and run do not match. Collective.
+int64_t restore(Resume& resume, const Config& config, const RunState& run, const AcceptTexts& accept);
 
-// A run that starts at steps_done takes its folder over: later checkpoints, of another branch, are renamed to
-// superseded_step_..., so that they are neither resumed from nor counted. One rank.
-void supersede_checkpoints(const Config& config, int64_t steps_done);
+// A run that starts takes its folder over: checkpoints of another branch are renamed to superseded_step_...,
+// so that they are neither resumed from nor counted. Those are the ones later than resumed_from, and all
+// where it lies elsewhere or is empty (nothing was resumed from). One rank.
+void supersede_checkpoints(const Config& config, const std::filesystem::path& resumed_from);
 
 }  // namespace orrery

@@ -187,8 +187,6 @@ bool CheckpointSaver::keep_pace(int64_t bytes, double began_s) const {
 }
 
 void CheckpointSaver::begin(int64_t step) {
-  began_s_ = steady_seconds();
-  current_ = {.step = step};
   folder_ = CheckpointFolder(config_.train.run_dir).making(step, nonce_);
   const at::Device device = run_.fsdp.device();
   auto job = std::make_shared<Job>(Job{step, folder_, pieces(), 0, c10::Event(device.type()), {}});
@@ -197,13 +195,13 @@ void CheckpointSaver::begin(int64_t step) {
     if (p.tensor.is_everywhere) p.tensor.view.local = p.tensor.view.local.clone();
   if (device.type() == at::kCUDA)
     job->queued.record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
-  staged_ = job->staged.get_future();
-  stage_ = Stage::writing;
+  auto staged = job->staged.get_future();
   writing_ = std::async(std::launch::async, [this, job] {
     const c10::InferenceMode inference;
     stage(*job);
     write(*job);
   });
+  staged_ = std::move(staged);
 }
 
 void CheckpointSaver::save(int64_t step, bool must_save) {
@@ -216,7 +214,14 @@ void CheckpointSaver::save(int64_t step, bool must_save) {
   }
   wait();
   const double queued_ms = 1e3 * (steady_seconds() - start);
-  begin(step);
+  began_s_ = steady_seconds();
+  current_ = {.step = step};
+  stage_ = Stage::writing;
+  try {
+    begin(step);
+  } catch (...) {  // out of memory or threads: the save fails on all ranks, at the next poll
+    failure_ = message_of(std::current_exception());
+  }
   current_.queued_ms = queued_ms;
   current_.blocked_ms = 1e3 * (steady_seconds() - start) - queued_ms;
 }
@@ -252,14 +257,14 @@ SaveReport CheckpointSaver::publish(const fs::path& folder, int64_t step) const 
             file.name, " has another size than its rank wrote (is the folder shared by all hosts?)");
   save_tokenizer(folder, run_.tokenizer);
   manifest.files.push_back(stored_file(folder / "tokenizer.safetensors"));
-  checkpoints.publish(folder, manifest);
-  SaveReport report{.step = step};
+  SaveReport report{.step = step, .reason = checkpoints.publish(folder, manifest)};
   for (const ManifestFile& file : manifest.files) report.bytes += file.bytes;
   try {
     for (const fs::path& old : checkpoints.surplus(config_.ckpt.keep, config_.ckpt.keep_every))
       checkpoints.remove(old);
   } catch (const std::exception& error) {
-    report.reason = text_of("an old checkpoint could not be removed: ", error.what());
+    report.reason +=
+        text_of(report.reason.empty() ? "" : "; ", "an old checkpoint could not be removed: ", error.what());
   }
   return report;
 }
@@ -283,6 +288,15 @@ int64_t CheckpointSaver::settle() {
   return failure_.empty() ? kDone : kFailed;
 }
 
+void CheckpointSaver::start_publishing() {
+  try {
+    publishing_ = std::async(
+        std::launch::async, [this, folder = folder_, step = current_.step] { return publish(folder, step); });
+  } catch (...) {
+    failure_ = message_of(std::current_exception());
+  }
+}
+
 void CheckpointSaver::poll() {
   if (!is_busy()) return;
   at::Tensor all = at::empty({run_.comm.size()}, at::kLong), mine = at::empty({1}, at::kLong);
@@ -296,10 +310,7 @@ void CheckpointSaver::poll() {
   if (any(kFailed)) return fail_all();
   if (stage_ == Stage::writing) {
     stage_ = Stage::publishing;
-    if (run_.comm.rank() == 0)
-      publishing_ = std::async(std::launch::async, [this, folder = folder_, step = current_.step] {
-        return publish(folder, step);
-      });
+    if (run_.comm.rank() == 0) start_publishing();
     return;
   }
   stage_ = Stage::idle;

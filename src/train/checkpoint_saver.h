@@ -62,6 +62,7 @@ class CheckpointSaver {
   void stage(Job& job);
   void write(const Job& job) const;
   SaveReport publish(const std::filesystem::path& folder, int64_t step) const;
+  void start_publishing();
   int64_t settle();
   void fail_all();
   void wait();

@@ -54,12 +54,16 @@ std::unique_ptr<FolderLock> take_folder(const Config& c, World& world, std::vect
   return lock;
 }
 
+AcceptTexts same_run(const TrainingStart& start) {
+  return [&start](const std::map<std::string, std::string>& texts) {
+    require(texts.count("config") > 0, "the manifest of the checkpoint to go on from has no settings");
+    start.require_same_run(texts.at("config"));
+  };
+}
+
 Resume resume_of(const Config& c, World& world, const TrainingStart& start) {
   Resume resume = find_checkpoint(c, world.comm());
-  if (!resume.from) return resume;
-  const auto& texts = resume.from->manifest().texts;
-  require(texts.count("config") > 0, resume.from->folder().string(), ": its manifest has no settings");
-  start.require_same_run(texts.at("config"));
+  if (resume.from) same_run(start)(resume.from->manifest().texts);
   return resume;
 }
 
@@ -130,11 +134,11 @@ class Training {
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
   void run() {
-    int64_t done = restore(resume_, config_, state());
+    int64_t done = restore(resume_, config_, state(), same_run(start_));
     const std::string kept = choose_recompute(start_.activation_budget_bytes);
     if (world_.is_first()) {
       start_.on_ready();
-      supersede_checkpoints(config_, done);
+      supersede_checkpoints(config_, resume_.from ? resume_.from->folder() : fs::path());
       save_tokenizer(config_.train.run_dir, *tokenizer_);
     }
     RunLog log(config_, world_, done);
@@ -203,6 +207,7 @@ class Training {
     log.step(done, result, step_ms, is_logged ? memory_.exchange(done) : Metrics{});
     if (is_logged) files_.exchange(world_.comm(), log);
     saver.poll();
+    if (lock_) lock_->require_held();
     if (is_due(done, config_.ckpt.every, config_.train.steps)) saver.save(done, done == config_.train.steps);
     if (is_due(done, config_.sample.every, config_.train.steps) && films_) {
       saver.before_update();  // samples are made with the averages in the weights' place

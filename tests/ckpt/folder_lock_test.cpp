@@ -73,6 +73,26 @@ TEST(FolderLock, another_hosts_lock_is_taken_only_when_its_heart_stands_still) {
   EXPECT_EQ(refusal(folder.path(), {.heartbeat_s = 0.05, .watch_s = 0.3}), "");
 }
 
+// Both found it free, on hosts that do not share flock: the last to write has it.
+TEST(FolderLock, of_two_newcomers_the_first_learns_that_it_lost) {
+  const test::ScratchFolder folder;
+  FolderLock lock(folder.path(), {.heartbeat_s = 0.02, .watch_s = 1});
+  lock.require_held();
+  test::write_file(folder / "lock", "held elsewhere another-boot 42 1\n");
+  std::string reason;
+  for (int i = 0; i < 500 && reason.empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    try {
+      lock.require_held();
+    } catch (const Error& error) {
+      reason = error.what();
+    }
+  }
+  EXPECT_THAT(reason, HasSubstr("process 42 on elsewhere"));
+  EXPECT_THAT(test::read_file(folder / "lock"), HasSubstr("42 1"))
+      << "what another job holds is not written to";
+}
+
 TEST(FolderLock, rubbish_in_the_file_is_no_holder) {
   const test::ScratchFolder folder;
   for (const std::string& text : {std::string(), std::string("\0\0\0", 3), std::string(5000, 'x')}) {

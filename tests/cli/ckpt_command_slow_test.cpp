@@ -100,6 +100,17 @@ TEST_F(CkptCommand, verify_of_a_run_reads_all_its_checkpoints_and_finds_a_flippe
   EXPECT_EQ(damaged.code, 3) << damaged.text;
   EXPECT_THAT(damaged.text, AllOf(HasSubstr("step_000000010: DAMAGED"), HasSubstr("optim.exp_avg.w"),
                                   HasSubstr("step_000000020: 2 tensors read, good")));
+
+  std::filesystem::remove(folder_ / "run/checkpoints/step_000000020/manifest.json");
+  const Result missing = run("ckpt verify " + run_dir);
+  EXPECT_EQ(missing.code, 3) << missing.text;
+  EXPECT_THAT(missing.text,
+              AllOf(HasSubstr("step_000000010: DAMAGED"), HasSubstr("step_000000020: DAMAGED")));
+  EXPECT_EQ(run("ckpt ls " + run_dir + "/checkpoints/step_000000020").code, 2);
+  EXPECT_EQ(
+      run("ckpt export " + (folder_ / "run/checkpoints/step_000000010").string() + " " + path("x")).code, 0);
+  test::write_file(folder_ / "run/checkpoints/step_000000010/manifest.json", "{}");
+  EXPECT_EQ(run("ckpt ls " + (folder_ / "run/checkpoints/step_000000010").string()).code, 2);
 }
 
 TEST_F(CkptCommand, prune_keeps_the_newest_and_every_mth_and_is_refused_while_a_job_runs) {
@@ -126,6 +137,15 @@ TEST_F(CkptCommand, prune_keeps_the_newest_and_every_mth_and_is_refused_while_a_
   EXPECT_EQ(run(prune + " --put_aside").code, 0);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run/checkpoints/damaged_step_000000005"));
   EXPECT_EQ(run("ckpt prune --keep=0 " + run_dir).code, 2);
+
+  std::filesystem::create_directories(folder_ / "run/checkpoints/step_000000060");
+  std::filesystem::create_directories(folder_ / "run/checkpoints/making_step_000000070_x");
+  const Result dry = run("ckpt prune --keep=1 --dry_run " + run_dir);
+  EXPECT_THAT(dry.text, AllOf(HasSubstr("would remove step_000000040"),
+                              HasSubstr("would remove making_step_000000070_x"),
+                              testing::Not(HasSubstr("step_000000050"))));
+  EXPECT_EQ(run("ckpt prune --keep=1 " + run_dir).code, 0);
+  EXPECT_THAT(steps(), testing::ElementsAre(50, 60)) << "the newest that is whole stays";
   EXPECT_EQ(run("ckpt prune " + path("nowhere")).code, 2);
 }
 

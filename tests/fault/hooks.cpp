@@ -1,7 +1,6 @@
 // What the fault points of the program do in `orrery_faults`:
-//   ORRERY_FAULT=POINT:OCCURRENCE:RANK:kill|throw   at its n-th pass (from 1) of that point, this rank dies
-//   or
-//                                                   throws as a full disk would make it throw
+//   ORRERY_FAULT=POINT:OCCURRENCE:RANK:kill|throw|delay   at its n-th pass (from 1) of that point, this rank dies,
+//                                                         throws as a full disk would make it, or waits for 0.4 s
 //   ORRERY_FAULT_LOG=FILE                           a line "RANK POINT" for each pass, appended
 #include <fcntl.h>
 #include <signal.h>
@@ -62,6 +61,11 @@ void fault_point(std::string_view name) {
   if (name != fault.point || my_rank() != fault.rank) return;
   if (std::to_string(++passes[std::string(name)]) != fault.occurrence) return;
   if (fault.action == "kill") ::raise(SIGKILL);
+  if (fault.action == "delay") {
+    constexpr unsigned kMicroseconds = 400000;
+    ::usleep(kMicroseconds);
+    return;
+  }
   throw Error(text_of("injected at ", name), Exit::failure);
 }
 

@@ -47,7 +47,7 @@ struct MeshTrainee {
   }
   int64_t resume() {
     Resume from = find_checkpoint(config, comm);
-    return restore(from, config, state());
+    return restore(from, config, state(), [](const auto&) {});
   }
   // Every tensor of the state, whole.
   std::map<std::string, at::Tensor> whole() {

@@ -99,13 +99,47 @@ TEST(Checkpoint, keeps_the_newest_and_every_nth) {
 TEST(Checkpoint, checkpoints_of_another_branch_are_set_aside) {
   const RunFolder run;
   Config config = run.config(8, 2);
-  config.ckpt.keep = 1;
+  config.ckpt.keep = 3;
   test::Trainee trainee(config);
+  trainee.save(2);
   trainee.save(7);
-  supersede_checkpoints(config, 2);
+  supersede_checkpoints(config, run.checkpoint(2));
+  EXPECT_EQ(test::read_file(run.folder / "checkpoints/latest"), "step_000000002\n");
   trainee.save(3);
   EXPECT_EQ(trainee.resume(), 3);
   EXPECT_TRUE(fs::exists(run.folder / "checkpoints/superseded_step_000000007"));
+  EXPECT_TRUE(fs::exists(run.checkpoint(2)));
+}
+
+// Going on from elsewhere: an earlier checkpoint that lies in the folder belongs to another branch, too.
+TEST(Checkpoint, all_checkpoints_are_set_aside_when_the_run_goes_on_from_another_folder) {
+  const RunFolder run, other;
+  const Config config = run.config(8, 2);
+  test::Trainee trainee(config), stranger(other.config(8, 2));
+  trainee.save(4);
+  stranger.save(4);
+  supersede_checkpoints(config, other.checkpoint(4));
+  EXPECT_EQ(trainee.resume(), 0);
+  EXPECT_TRUE(fs::exists(run.folder / "checkpoints/superseded_step_000000004"));
+  EXPECT_FALSE(fs::exists(run.folder / "checkpoints/latest"));
+}
+
+TEST(Checkpoint, no_good_one_is_removed_for_the_sake_of_broken_ones) {
+  const RunFolder run;
+  Config config = run.config(8, 2);
+  config.ckpt.keep = 2;
+  test::Trainee trainee(config);
+  trainee.save(1);
+  trainee.save(2);
+  fs::remove(run.checkpoint(2) / "rank_00000.h5");
+  fs::create_directories(run.checkpoint(3));
+  trainee.save(4);
+  EXPECT_TRUE(fs::exists(run.checkpoint(1)));  // the second of the two that are whole
+  trainee.save(5);
+  EXPECT_FALSE(fs::exists(run.checkpoint(1)));
+  EXPECT_FALSE(fs::exists(run.checkpoint(2)));
+  EXPECT_TRUE(fs::exists(run.checkpoint(4)));
+  EXPECT_EQ(CheckpointFolder(run.folder.path()).newest(), run.checkpoint(5));
 }
 
 TEST(Checkpoint, leftovers_of_an_interrupted_save_are_told_removed_and_not_resumed_from) {
@@ -151,7 +185,7 @@ TEST(Checkpoint, a_damaged_one_is_set_aside_and_the_one_before_is_taken) {
     fs::copy(good.folder.path(), run.folder.path(), fs::copy_options::recursive);
     damage(run.checkpoint(2));
     Resume resume = find_checkpoint(here, *resumed.host);
-    EXPECT_EQ(restore(resume, here, resumed.state()), 1) << what;
+    EXPECT_EQ(restore(resume, here, resumed.state(), [](const auto&) {}), 1) << what;
     EXPECT_THAT(resume.notes,
                 testing::ElementsAre(HasSubstr("damaged checkpoint set aside as damaged_step_000000002")))
         << what;

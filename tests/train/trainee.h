@@ -36,7 +36,7 @@ struct Trainee {
   // Goes on from what train.resume says; the steps done.
   int64_t resume() {
     Resume from = find_checkpoint(config, *host);
-    return restore(from, config, state());
+    return restore(from, config, state(), [](const auto&) {});
   }
 
   const Config config;
