@@ -10,9 +10,9 @@
 #include "data/loader.h"
 #include "data/video_folder.h"
 #include "parallel/agreement.h"
-#include "parallel/comm_nccl.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_saver.h"
+#include "train/device_mesh.h"
 #include "train/evaluate.h"
 #include "train/file_report.h"
 #include "train/memory_log.h"
@@ -67,20 +67,6 @@ Resume resume_of(const Config& c, World& world, const TrainingStart& start) {
   return resume;
 }
 
-// The ranks on the device of the model; null: those of the world, on host memory.
-std::unique_ptr<Comm> device_comm(const Config& c, World& world) {
-  if (c.numerics.device == Device::cpu) return nullptr;
-  if (world.size() == 1) return single_rank_comm("world", c10::kCUDA);
-  return nccl_comm(world, world.comm(), device_of(c.numerics, world.local_rank()));
-}
-
-Mesh make_mesh(const ParallelConfig& c, const World& world, Comm& comm) {
-  std::vector<int> node_of;
-  for (int r = 0; r < world.size(); ++r) node_of.push_back(world.node_of(r));
-  return {
-      comm, node_of, {static_cast<int>(c.replicate), static_cast<int>(c.shard), static_cast<int>(c.context)}};
-}
-
 std::unique_ptr<DiT> make_network(const Config& c) {
   return std::make_unique<DiT>(dit_config(c));
 }
@@ -124,8 +110,8 @@ class Training {
         resume_(resume_of(config, world, start)),
         tokenizer_(make_tokenizer(config, *data_.train, resume_.from)),
         text_(make_text_encoder(config)),
-        device_comm_(device_comm(config, world)),
-        mesh_(make_mesh(config.parallel, world, device_comm_ ? *device_comm_ : world.comm())),
+        device_comm_(device_comm(config.numerics, world)),
+        mesh_(make_mesh(config.parallel, world, device_comm_.get())),
         net_(make_network(config)),
         model_(make_parallel(config, *net_, mesh_, device_of(config.numerics, world.local_rank()),
                              resume_.from.has_value(), notes_)),
@@ -160,15 +146,8 @@ class Training {
   // memory.policy = auto: measures a block on this device; the line for the log.
   std::string choose_recompute(int64_t budget_bytes) {
     if (config_.memory.policy != MemoryPolicy::automatic) return "";
-    const int64_t share = config_.train.batch / mesh_.data().size(), micro = config_.train.micro_batch;
-    const int64_t side = tokenizer_->spatial_factor() * net_->config.patch_spatial;
-    const BlockShape shape = {
-        .batch = micro > 0 ? std::min(micro, share) : share,
-        .frames = tokenizer_->latent_frames(config_.data.frames) / mesh_.context().size(),
-        .rows = config_.data.height / side,
-        .columns = config_.data.width / side,
-        .text_tokens = text_tokens(config_)};
-    const std::string line = attach_auto_recompute(*net_, world_.comm(), shape, budget_bytes);
+    const std::string line =
+        attach_auto_recompute(*net_, world_.comm(), block_shape(config_, mesh_), budget_bytes);
     model_.fsdp->release();
     return line;
   }
