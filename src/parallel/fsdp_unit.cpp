@@ -7,9 +7,16 @@
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "parallel/copy_each.h"
 
 namespace orrery {
 namespace {
+
+// Parameters begin at multiples of 16 bytes in any type, for wide accesses of copies and of matrix products.
+int64_t spaced(int64_t numel) {
+  constexpr int64_t kStep = 8;
+  return (numel + kStep - 1) / kStep * kStep;
+}
 
 // Calls copy(part of the whole parameter, where it lies in (ranks, piece)) for the ranks that hold a full
 // chunk, together, and for the one that holds less.
@@ -21,6 +28,17 @@ void for_each_part(int64_t rows, int64_t row, int64_t chunk, const at::Tensor& w
     copy(whole.narrow(0, 0, full * chunk * row).view({full, chunk * row}), columns.narrow(0, 0, full));
   if (rest > 0)
     copy(whole.narrow(0, full * chunk * row, rest * row), columns.select(0, full).narrow(0, 0, rest * row));
+}
+
+bool has_other_users(const at::Tensor& grad) {
+  return grad.use_count() > 1 || grad.storage().use_count() > 1;
+}
+// grad itself if it has the type and is not shared; otherwise new memory that `copies` is to fill.
+at::Tensor owned(at::Tensor grad, at::ScalarType dtype, bool is_shared, TensorPairs& copies) {
+  if (grad.scalar_type() == dtype && grad.is_contiguous() && !is_shared) return grad;
+  at::Tensor copy = at::empty(grad.sizes(), grad.options().dtype(dtype));
+  copies.add(copy, std::move(grad));
+  return copy;
 }
 
 }  // namespace
@@ -42,9 +60,9 @@ FsdpUnit::FsdpUnit(Fsdp& owner, std::string name, const std::vector<size_t>& wei
     place.piece_offset = piece_numel_;
     const bool is_trained = owner.parameters_[weight]->variable().needs_grad();
     place.grad_offset = is_trained ? grad_piece_numel_ : -1;
-    whole_numel_ += place.rows * place.row;
-    piece_numel_ += place.chunk * place.row;
-    if (is_trained) grad_piece_numel_ += place.chunk * place.row;
+    whole_numel_ += spaced(place.rows * place.row);
+    piece_numel_ += spaced(place.chunk * place.row);
+    if (is_trained) grad_piece_numel_ += spaced(place.chunk * place.row);
     places_.push_back(place);
   }
   kept_.resize(places_.size());
@@ -68,8 +86,10 @@ void FsdpUnit::start_gather() {
   const MemoryTag tag(MemoryUse::gathered);
   pieces_ = empty({owner_.shard_.size(), piece_numel_}, owner_.config_.compute_dtype);
   const at::Tensor piece = pieces_.select(0, owner_.shard_.rank());
+  TensorPairs copies;
   for (const Place& place : places_)
-    mine(place, piece, place.piece_offset).copy_(owner_.weights_[place.weight].local);
+    copies.add(mine(place, piece, place.piece_offset), owner_.weights_[place.weight].local);
+  copy_each(copies);
   gathering_ = owner_.shard_.all_gather(pieces_.view({-1}), piece, text_of("gather ", name_));
 }
 
@@ -79,11 +99,14 @@ void FsdpUnit::finish_gather() {
   gathering_.wait();
   const MemoryTag tag(MemoryUse::gathered);
   whole_ = empty({whole_numel_}, owner_.config_.compute_dtype);
+  TensorPairs copies;
   for (const Place& place : places_)
     for_each_part(place.rows, place.row, place.chunk,
                   whole_.narrow(0, place.whole_offset, place.rows * place.row),
                   pieces_.narrow(1, place.piece_offset, place.chunk * place.row),
-                  [](const at::Tensor& whole, const at::Tensor& pieces) { whole.copy_(pieces); });
+                  [&](const at::Tensor& whole, const at::Tensor& pieces) { copies.add(whole, pieces); });
+  copy_each(copies);
+  copies = {};
   pieces_.reset();
   set_values();
 }
@@ -135,13 +158,11 @@ void FsdpUnit::keep(Tensors grads) {
   const at::ScalarType dtype = owner_.config_.compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
   for (size_t i = 0; i < places_.size(); ++i) {
     if (places_[i].grad_offset < 0 || !grads[i].defined()) continue;
-    if (kept_[i].defined()) {
+    if (kept_[i].defined())
       kept_[i].add_(grads[i]);
-    } else {
-      const bool is_shared = grads[i].use_count() > 1 || grads[i].storage().use_count() > 1;
-      kept_[i] = grads[i].to(dtype, /*non_blocking=*/false, /*copy=*/is_shared).contiguous();
-    }
-    grads[i].reset();
+    else
+      kept_[i] = grads[i].to(dtype, /*non_blocking=*/false, has_other_users(grads[i])).contiguous();
+    grads[i].reset();  // one after the other: whole gradients are large
   }
 }
 
@@ -152,14 +173,10 @@ void FsdpUnit::start_reduction(Tensors grads) {
     grads[i] = std::move(kept_[i]);
     kept_[i].reset();
   }
-  if (owner_.shard_.size() == 1 && owner_.replicate_.size() == 1) {
-    for (size_t i = 0; i < places_.size(); ++i)
-      if (places_[i].grad_offset >= 0 && grads[i].defined())
-        add_to_gradients(places_[i], std::move(grads[i]));
-    return;
-  }
+  if (owner_.shard_.size() == 1 && owner_.replicate_.size() == 1) return add_to_gradients(std::move(grads));
   owner_.advance_reductions();
   grad_pieces_ = empty({owner_.shard_.size(), grad_piece_numel_}, owner_.config_.reduce_dtype);
+  TensorPairs copies;
   for (size_t i = 0; i < places_.size(); ++i) {
     const Place& place = places_[i];
     if (place.grad_offset < 0) continue;
@@ -169,9 +186,11 @@ void FsdpUnit::start_reduction(Tensors grads) {
       continue;
     }
     for_each_part(place.rows, place.row, place.chunk, grads[i].reshape({-1}), columns,
-                  [](const at::Tensor& whole, const at::Tensor& pieces) { pieces.copy_(whole); });
+                  [&](const at::Tensor& whole, const at::Tensor& pieces) { copies.add(pieces, whole); });
     grads[i].reset();
   }
+  copy_each(copies);
+  copies = {};
   grad_piece_ = owner_.shard_.size() == 1 ? grad_pieces_.view({-1})
                                           : empty({grad_piece_numel_}, owner_.config_.reduce_dtype);
   if (owner_.shard_.size() > 1)
@@ -193,20 +212,28 @@ bool FsdpUnit::finish_reduce_scatter() {
 
 void FsdpUnit::finish_all_reduce() {
   reducing_.wait();
-  for (const Place& place : places_)
-    if (place.grad_offset >= 0) add_to_gradients(place, mine(place, grad_piece_, place.grad_offset));
+  Tensors grads(places_.size());
+  for (size_t i = 0; i < places_.size(); ++i)
+    if (places_[i].grad_offset >= 0) grads[i] = mine(places_[i], grad_piece_, places_[i].grad_offset);
+  add_to_gradients(std::move(grads));
   grad_piece_.reset();
 }
 
-// grad may share its storage with others on a run of one rank, and with the rest of its piece on others.
-void FsdpUnit::add_to_gradients(const Place& place, at::Tensor grad) {
-  at::Tensor& sum = owner_.gradients_[place.weight];
-  if (sum.defined()) {
-    sum.add_(grad);
-    return;
+// By place. On a run of one rank a gradient may share its storage with others, elsewhere it does with the
+// rest of its piece, which is nobody else's.
+void FsdpUnit::add_to_gradients(Tensors grads) {
+  TensorPairs copies, sums;
+  for (size_t i = 0; i < places_.size(); ++i) {
+    if (places_[i].grad_offset < 0 || !grads[i].defined()) continue;
+    at::Tensor& sum = owner_.gradients_[places_[i].weight];
+    const bool is_shared = !grad_piece_.defined() && has_other_users(grads[i]);
+    if (sum.defined())
+      sums.add(sum, std::move(grads[i]));
+    else
+      sum = owned(std::move(grads[i]), owner_.config_.shard_dtype, is_shared, copies);
   }
-  const bool is_shared = !grad_piece_.defined() && (grad.use_count() > 1 || grad.storage().use_count() > 1);
-  sum = grad.to(owner_.config_.shard_dtype, /*non_blocking=*/false, /*copy=*/is_shared).contiguous();
+  copy_each(copies);
+  add_each(sums);
 }
 
 }  // namespace orrery

@@ -3,8 +3,8 @@
 //
 // A piece is what one rank sends or gets for the whole unit: ceil(rows / ranks) rows of each parameter, one
 // parameter after the other, the same length on every rank (the last ranks fill up with rows that nobody
-// reads). Collectives see (ranks, piece); the whole parameters lie one after the other in a buffer of their
-// own.
+// reads; nor does anybody read what lies between parameters). Collectives see (ranks, piece); the whole
+// parameters lie one after the other in a buffer of their own.
 #include "parallel/fsdp.h"
 
 namespace orrery {
@@ -40,7 +40,7 @@ class FsdpUnit final : public ScopeHooks {
   void set_values();
   void keep(Tensors grads);
   void start_reduction(Tensors grads);
-  void add_to_gradients(const Place& place, at::Tensor grad);
+  void add_to_gradients(Tensors grads);
 
   Fsdp& owner_;
   const std::string name_;
