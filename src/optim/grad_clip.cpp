@@ -1,5 +1,6 @@
 #include "optim/grad_clip.h"
 
+#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/nan_to_num.h>
 #include <ATen/ops/stack.h>
@@ -9,21 +10,31 @@
 #include <set>
 
 #include "base/error.h"
+#include "optim/kernels.h"
 
 namespace orrery {
 namespace {
 
 constexpr double kEpsilon = 1e-6;  // torch's clip_grad_norm_
 
-// Norm of each gradient, float64, 0 where undefined or empty; one transfer from the device.
+// Norm of each tensor, float64.
+at::Tensor norms_of(const std::vector<at::Tensor>& tensors, double norm_type) {
+  if (norm_type == 2 && tensors[0].is_cuda())
+    if (const auto norms = kernels::cuda::norms(tensors)) return *norms;
+  std::vector<at::Tensor> norms;
+  for (const at::Tensor& tensor : tensors)
+    norms.push_back(at::linalg_vector_norm(tensor, norm_type, {}, false, at::kDouble));
+  return at::stack(norms);
+}
+
+// Norm of each gradient, 0 where undefined or empty; one transfer from the device.
 std::vector<double> norms_of(const std::vector<NamedTensor>& grads, double norm_type) {
   std::vector<at::Tensor> defined;
   for (const NamedTensor& grad : grads)
-    if (grad.tensor.defined() && grad.tensor.numel() > 0)
-      defined.push_back(at::linalg_vector_norm(grad.tensor, norm_type, {}, false, at::kDouble));
+    if (grad.tensor.defined() && grad.tensor.numel() > 0) defined.push_back(grad.tensor);
   std::vector<double> norms(grads.size(), 0);
   if (defined.empty()) return norms;
-  const at::Tensor values = at::stack(defined).cpu();
+  const at::Tensor values = norms_of(defined, norm_type).cpu();
   const double* value = values.const_data_ptr<double>();
   for (size_t i = 0; i < grads.size(); ++i)
     if (grads[i].tensor.defined() && grads[i].tensor.numel() > 0) norms[i] = *value++;
@@ -48,9 +59,11 @@ std::string joined(const std::vector<std::string>& names) {
 
 void scale_grads(const std::vector<NamedTensor>& grads, double scale) {
   std::set<const void*> done;
+  std::vector<at::Tensor> distinct;
   for (const NamedTensor& grad : grads)
     if (grad.tensor.defined() && grad.tensor.numel() > 0 && done.insert(grad.tensor.const_data_ptr()).second)
-      grad.tensor.mul_(scale);
+      distinct.push_back(grad.tensor);
+  if (!distinct.empty()) at::_foreach_mul_(distinct, scale);
 }
 
 }  // namespace

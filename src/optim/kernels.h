@@ -1,8 +1,10 @@
 #pragma once
 // The update of AdamW on CUDA in one pass, for optim/adamw.cpp, whose float64 twin is in
-// tests/optim/adamw_test.cpp. CPU builds link a stub that throws.
+// tests/optim/adamw_test.cpp, and norms of gradients for optim/grad_clip.cpp. CPU builds link a stub that
+// throws.
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <vector>
 
 namespace orrery::kernels::cuda {
@@ -26,5 +28,9 @@ struct AdamWFactors {
 // Per element, in float32: m = keep_avg m + add_grad g; v = keep_avg_sq v + add_grad_sq g^2;
 // w = keep_weight w - step m / (sqrt(v) / root_of_bias2 + eps).
 void adamw(const AdamWTensors& tensors, const AdamWFactors& factors);
+
+// Euclidean norms, (number of tensors) in float64, summed in float64, of tensors of one device that are not
+// empty. None if one of them is of another type than float32, bfloat16 and float16.
+std::optional<at::Tensor> norms(const std::vector<at::Tensor>& tensors);
 
 }  // namespace orrery::kernels::cuda

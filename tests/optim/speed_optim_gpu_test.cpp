@@ -8,6 +8,7 @@
 #include "gpu_speed.h"
 #include "optim/adamw.h"
 #include "optim/ema.h"
+#include "optim/grad_clip.h"
 
 namespace orrery {
 namespace {
@@ -32,6 +33,10 @@ TEST(OptimSpeed, of_a_shard) {
     const bool has_masters = type == at::kBFloat16;
     table.row(has_masters ? "adamw, masters, bfloat16 weights" : "adamw, float32 weights",
               elements * (has_masters ? 30 : 28), [&] { adamw.step(grads, 1e-4); });
+    std::vector<NamedTensor> named;
+    for (const at::Tensor& grad : grads) named.push_back({"g", grad});
+    GradClip clip({.max_norm = 0});
+    table.row("norms of float32 gradients", elements * 4, [&] { clip(named); });
     AveragedWeights averaged({.kind = Ema::constant}, weights);
     table.row(has_masters ? "averages of bfloat16 weights" : "averages of float32 weights",
               elements * (has_masters ? 10 : 12), [&] { averaged.update(1); });

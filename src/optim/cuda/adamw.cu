@@ -1,27 +1,12 @@
 // AdamW over many tensors: a block a chunk, four elements a thread at a time. Reads and writes each weight
 // and moment once, and writes the rounded weight beside it.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "optim/cuda/chunks.cuh"
 #include "optim/cuda/entry.h"
 
 namespace orrery::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-template <class T>
-struct alignas(4 * sizeof(T)) Four {
-  T at[4];
-};
-template <class T>
-__device__ Four<T> load_four(const T* data, int64_t element) {
-  return *reinterpret_cast<const Four<T>*>(data + element);
-}
-template <class T>
-__device__ void store_four(T* data, int64_t element, const Four<T>& four) {
-  *reinterpret_cast<Four<T>*>(data + element) = four;
-}
 
 struct Element {
   float weight, exp_avg, exp_avg_sq;
@@ -34,19 +19,9 @@ __device__ Element updated(Element e, float grad, const AdamWFloats& f) {
   return e;
 }
 
-// The last tensor that begins at or before this block.
-__device__ int tensor_of_block(const AdamWTable& table) {
-  int low = 0, high = table.count;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (table.first_chunk[middle] <= blockIdx.x ? low : high) = middle;
-  }
-  return low;
-}
-
 template <class G>
 __global__ void __launch_bounds__(kThreads) adamw(const __grid_constant__ AdamWTable table) {
-  const int t = tensor_of_block(table);
+  const int t = tensor_of_block(table.first_chunk, table.count);
   float *const weight = table.weight[t], *const exp_avg = table.exp_avg[t],
                *const exp_avg_sq = table.exp_avg_sq[t];
   const G* const grad = static_cast<const G*>(table.grad[t]);

@@ -1,6 +1,6 @@
 #pragma once
-// Entry point of adamw.cu, called by launch.cpp: raw pointers and a stream, so that neither side needs the
-// other's headers.
+// Entry points of the .cu files, called by launch*.cpp: raw pointers and a stream, so that neither side needs
+// the other's headers.
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -32,5 +32,20 @@ struct AdamWTable {
 };
 static_assert(sizeof(AdamWTable) <= 4096);
 void launch(const AdamWTable& table, GradType type, cudaStream_t stream);
+
+// The same for norms, whose chunks are longer: *norm[t] = sqrt(sum of squares of tensor t).
+constexpr int kNormsPerLaunch = 112;
+constexpr int64_t kNormChunk = 32768;
+struct NormTable {
+  const void* data[kNormsPerLaunch];
+  double* norm[kNormsPerLaunch];
+  int64_t numel[kNormsPerLaunch];
+  unsigned first_chunk[kNormsPerLaunch + 1];
+  bool aligned[kNormsPerLaunch];
+  int count;
+  double* partial;  // one a chunk of this launch
+};
+static_assert(sizeof(NormTable) <= 4096);
+void launch(const NormTable& table, GradType type, cudaStream_t stream);
 
 }  // namespace orrery::kernels::cuda

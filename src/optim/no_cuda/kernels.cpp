@@ -8,4 +8,9 @@ void adamw(const AdamWTensors&, const AdamWFactors&) {
   fail("adamw: weights on a CUDA device, but this program was built without CUDA (preset cpu, wanted cuda)");
 }
 
+std::optional<at::Tensor> norms(const std::vector<at::Tensor>&) {
+  fail(
+      "norms: gradients on a CUDA device, but this program was built without CUDA (preset cpu, wanted cuda)");
+}
+
 }  // namespace orrery::kernels::cuda
