@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "optim/kernels.h"
 
 namespace orrery {
 namespace {
@@ -70,18 +71,22 @@ AveragedWeights::AveragedWeights(const EmaConfig& config, std::vector<NamedTenso
 void AveragedWeights::update(int64_t iteration) {
   const double beta = ema_beta(config_, iteration);
   if (config_.kind == Ema::flow_grpo && (iteration + 1) % config_.interval != 0) return;
-  std::vector<at::Tensor> averages, weights;
+  std::vector<at::Tensor> averages, weights, cuda_averages, cuda_weights;  // together below
   for (size_t i = 0; i < weights_.size(); ++i) {
     const at::Tensor &average = averages_[i].tensor, &weight = weights_[i].tensor;
     if (beta == 0) {
       average.copy_(weight);
+    } else if (weight.is_cuda() && kernels::cuda::takes_average(average, weight)) {
+      cuda_averages.push_back(average);
+      cuda_weights.push_back(weight);
     } else if (weight.scalar_type() == average.scalar_type()) {
-      averages.push_back(average);  // together below
+      averages.push_back(average);
       weights.push_back(weight);
     } else {
       average.lerp_(weight.to(average.scalar_type()), 1 - beta);
     }
   }
+  if (!cuda_averages.empty()) kernels::cuda::average(cuda_averages, cuda_weights, 1 - beta);
   if (!averages.empty()) at::_foreach_lerp_(averages, weights, 1 - beta);
 }
 

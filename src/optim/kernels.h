@@ -1,7 +1,7 @@
 #pragma once
 // The update of AdamW on CUDA in one pass, for optim/adamw.cpp, whose float64 twin is in
-// tests/optim/adamw_test.cpp, and norms of gradients for optim/grad_clip.cpp. CPU builds link a stub that
-// throws.
+// tests/optim/adamw_test.cpp, averages for optim/ema.cpp, and norms of gradients for optim/grad_clip.cpp. CPU
+// builds link a stub that throws.
 #include <ATen/core/Tensor.h>
 
 #include <optional>
@@ -28,6 +28,10 @@ struct AdamWFactors {
 // Per element, in float32: m = keep_avg m + add_grad g; v = keep_avg_sq v + add_grad_sq g^2;
 // w = keep_weight w - step m / (sqrt(v) / root_of_bias2 + eps).
 void adamw(const AdamWTensors& tensors, const AdamWFactors& factors);
+
+// average += rate * (weight - average) in float32, for pairs on one device that takes_average is true of.
+bool takes_average(const at::Tensor& average, const at::Tensor& weight);
+void average(const std::vector<at::Tensor>& averages, const std::vector<at::Tensor>& weights, double rate);
 
 // Euclidean norms, (number of tensors) in float64, summed in float64, of tensors of one device that are not
 // empty. None if one of them is of another type than float32, bfloat16 and float16.

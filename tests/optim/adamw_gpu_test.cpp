@@ -24,25 +24,29 @@ double error(const at::Tensor& got, const at::Tensor& want) {
 }
 constexpr double kRoundings = 1e-6;
 
+// The same values whatever the device and type. offset: elements that lie before each in its storage.
+std::vector<NamedTensor> weights_of(c10::Device device, at::ScalarType type, at::ScalarType start,
+                                    int64_t offset, int64_t copies) {
+  std::vector<NamedTensor> weights;
+  for (int64_t c = 0; c < copies; ++c)
+    for (const int64_t count : kCounts) {
+      const auto number = static_cast<uint64_t>(weights.size());
+      const at::Tensor storage = at::zeros({count + offset}, at::TensorOptions().device(device).dtype(type));
+      const at::Tensor weight = storage.narrow(0, offset, count);
+      weight.copy_(Rng(1, "weight", {number}).normal_tensor({count}).to(start));
+      weights.push_back({"w" + std::to_string(number), weight});
+    }
+  return weights;
+}
+
 struct Trainee {
   std::vector<NamedTensor> weights;
   std::unique_ptr<AdamW> adamw;
 
-  // The same values whatever the device and type. offset: elements that lie before each in its storage.
   Trainee(c10::Device device, at::ScalarType type, at::ScalarType start, int64_t offset = 0,
-          int64_t copies = 1) {
-    for (int64_t c = 0; c < copies; ++c)
-      for (const int64_t count : kCounts) {
-        const auto number = static_cast<uint64_t>(weights.size());
-        const at::Tensor storage =
-            at::zeros({count + offset}, at::TensorOptions().device(device).dtype(type));
-        const at::Tensor weight = storage.narrow(0, offset, count);
-        weight.copy_(Rng(1, "weight", {number}).normal_tensor({count}).to(start));
-        weights.push_back({text(number), weight});
-      }
-    adamw = std::make_unique<AdamW>(kConfig, weights);
-  }
-  static std::string text(uint64_t number) { return "w" + std::to_string(number); }
+          int64_t copies = 1)
+      : weights(weights_of(device, type, start, offset, copies)),
+        adamw(std::make_unique<AdamW>(kConfig, weights)) {}
 
   // Gradients rounded to `type`, passed on as `passed`.
   void steps(int count, at::ScalarType type, at::ScalarType passed) {
@@ -133,20 +137,23 @@ TEST_F(CudaAdamW, runs_twice_to_the_same_bits_and_leaves_what_has_no_gradient) {
 }
 
 TEST_F(CudaAdamW, averages_follow_those_on_the_cpu) {
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    const auto averages = [&](c10::Device device) {
-      Trainee run(device, type, type);
-      AveragedWeights averaged({.kind = Ema::constant, .decay = 0.9}, run.weights);
-      for (int64_t i = 0; i < 3; ++i) {
-        for (const NamedTensor& weight : run.weights) weight.tensor.add_(1);
-        averaged.update(i);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf})
+    for (const double decay : {0.9, 0.3})
+      for (const int64_t offset : {0, 1}) {
+        const auto averages = [&](c10::Device device) {
+          const auto weights = weights_of(device, type, type, offset, /*copies=*/20);
+          AveragedWeights averaged({.kind = Ema::constant, .decay = decay}, weights);
+          for (int64_t i = 0; i < 3; ++i) {
+            for (const NamedTensor& weight : weights) weight.tensor.add_(1);
+            averaged.update(i);
+          }
+          return averaged.averages();
+        };
+        const auto got = averages(cuda), want = averages(cpu);
+        for (size_t i = 0; i < got.size(); ++i)
+          EXPECT_LT(error(got[i].tensor, want[i].tensor), kRoundings)
+              << type << ' ' << got[i].name << ", decay " << decay << ", offset " << offset;
       }
-      return averaged.averages();
-    };
-    const auto got = averages(cuda), want = averages(cpu);
-    for (size_t i = 0; i < got.size(); ++i)
-      EXPECT_LT(error(got[i].tensor, want[i].tensor), kRoundings) << type << ' ' << got[i].name;
-  }
 }
 
 }  // namespace

@@ -33,6 +33,20 @@ struct AdamWTable {
 static_assert(sizeof(AdamWTable) <= 4096);
 void launch(const AdamWTable& table, GradType type, cudaStream_t stream);
 
+// The same for averages: average += rate * (weight - average).
+constexpr int kAveragesPerLaunch = 112;
+struct AverageTable {
+  float* average[kAveragesPerLaunch];
+  const void* weight[kAveragesPerLaunch];
+  int64_t numel[kAveragesPerLaunch];
+  unsigned first_chunk[kAveragesPerLaunch + 1];
+  bool aligned[kAveragesPerLaunch];
+  int count;
+  float rate;
+};
+static_assert(sizeof(AverageTable) <= 4096);
+void launch(const AverageTable& table, GradType type, cudaStream_t stream);
+
 // The same for norms, whose chunks are longer: *norm[t] = sqrt(sum of squares of tensor t).
 constexpr int kNormsPerLaunch = 112;
 constexpr int64_t kNormChunk = 32768;

@@ -5,24 +5,15 @@
 
 #include <cassert>
 
-#include "optim/cuda/entry.h"
+#include "optim/cuda/launch.h"
 #include "optim/kernels.h"
 
 namespace orrery::kernels::cuda {
 namespace {
 
-// Of the gradients that the kernel reads as they are; others are converted to float32.
+// Gradients of other types are converted to float32.
 bool has_type(const at::Tensor& grad, GradType type) {
-  const at::ScalarType dtype = grad.scalar_type();
-  switch (type) {
-    case GradType::bfloat16:
-      return dtype == at::kBFloat16;
-    case GradType::float16:
-      return dtype == at::kHalf;
-    case GradType::float32:
-      return dtype != at::kBFloat16 && dtype != at::kHalf;
-  }
-  return false;
+  return type_of(grad).value_or(GradType::float32) == type;
 }
 
 AdamWFloats in_float(const AdamWFactors& f) {
@@ -35,10 +26,6 @@ AdamWFloats in_float(const AdamWFactors& f) {
           .root_of_bias2 = to(f.root_of_bias2),
           .eps = to(f.eps),
           .step = to(f.step)};
-}
-
-bool is_aligned(const void* data) {
-  return reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
 void append(AdamWTable& table, const AdamWTensors& tensors, size_t i, const at::Tensor& grad) {

@@ -4,24 +4,11 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include "optim/cuda/entry.h"
+#include "optim/cuda/launch.h"
 #include "optim/kernels.h"
 
 namespace orrery::kernels::cuda {
 namespace {
-
-std::optional<GradType> type_of(const at::Tensor& t) {
-  switch (t.scalar_type()) {
-    case at::kFloat:
-      return GradType::float32;
-    case at::kBFloat16:
-      return GradType::bfloat16;
-    case at::kHalf:
-      return GradType::float16;
-    default:
-      return std::nullopt;
-  }
-}
 
 int64_t chunks_of(const at::Tensor& t) {
   return (t.numel() + kNormChunk - 1) / kNormChunk;
@@ -48,7 +35,7 @@ void find_norms(const std::vector<at::Tensor>& tensors, GradType type, double* n
     table.data[t] = kept.back().const_data_ptr();
     table.norm[t] = norms + i;
     table.numel[t] = kept.back().numel();
-    table.aligned[t] = reinterpret_cast<uintptr_t>(table.data[t]) % 16 == 0;
+    table.aligned[t] = is_aligned(table.data[t]);
     table.first_chunk[table.count] = table.first_chunk[t] + static_cast<unsigned>(chunks_of(kept.back()));
   }
   flush();
