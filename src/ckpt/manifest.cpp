@@ -100,12 +100,13 @@ bool is_plain_name(const std::string& name) {
          });
 }
 
+// Zeros count as one, so that no product of some of the sizes overflows.
 void check_shape(const ManifestTensor& t, const std::string& where) {
   int64_t bytes = static_cast<int64_t>(c10::elementSize(t.dtype));
   sound(t.shape.size() <= kMaxDims, where, "a tensor of ", t.shape.size(), " dimensions");
   for (const int64_t size : t.shape) {
-    sound(size >= 0 && (bytes == 0 || size <= kMaxBytes / bytes), where, "a tensor of impossible size");
-    bytes *= size;
+    sound(size >= 0 && size <= kMaxBytes / bytes, where, "a tensor of impossible size");
+    bytes *= std::max<int64_t>(size, 1);
   }
 }
 

@@ -13,6 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::read_or_refuse([&] {
       const Manifest manifest = parse_manifest(text, "fuzz", coverage);
       if (manifest_text(manifest) != text) std::abort();
+      for (const auto& [name, tensor] : manifest.tensors)
+        if (tensor.row_bytes() < 0 || tensor.bytes() < 0) std::abort();
       Manifest twice = manifest;
       merge_manifest(twice, manifest, "fuzz");
       require_sound(twice, "fuzz", Coverage::part);
