@@ -120,8 +120,10 @@ bool has_tokenizer(const std::filesystem::path& folder) {
 }
 
 std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& folder, int64_t channels) {
-  const Safetensors stored(folder / kTokenizerFile);
-  auto tokenizer = std::make_unique<LinearTokenizer>(LinearTokenizer::from_tensors(stored.tensors()));
+  auto tensors = Safetensors(folder / kTokenizerFile).tensors();
+  // The tokenizer outlives its file: a run removes old checkpoints.
+  for (auto& [name, tensor] : tensors) tensor = tensor.clone();
+  auto tokenizer = std::make_unique<LinearTokenizer>(LinearTokenizer::from_tensors(tensors));
   require(tokenizer->channels() == channels, (folder / kTokenizerFile).string(), ": has ",
           tokenizer->channels(), " channels, tokenizer.channels is ", channels);
   return tokenizer;
