@@ -55,9 +55,9 @@ class Matcher {
         used_patterns_(request.partial.size()) {
     sort_sources();
     for (const ShardView& parameter : request.parameters)
-      match(parameter, averages_ ? std::vector{kEma} : std::vector{kNet, std::string_view()});
+      match(parameter, false, averages_ ? std::vector{kEma} : std::vector{kNet, std::string_view()});
     for (const ShardView& buffer : request.buffers)
-      match(buffer,
+      match(buffer, true,
             averages_ ? std::vector{kEma, kNet, std::string_view()} : std::vector{kNet, std::string_view()});
     find_unexpected();
   }
@@ -74,7 +74,7 @@ class Matcher {
             "):", text);
     for (size_t i = 0; i < used_patterns_.size(); ++i)
       require(used_patterns_[i], file_.path().string(), ": the pattern ", printable(request_.partial[i]),
-              " leaves nothing out: no such tensor is missing, unexpected or of another shape");
+              " leaves nothing out: no such tensor is missing, unexpected or of another shape or kind");
   }
 
   void copy() const {
@@ -126,19 +126,29 @@ class Matcher {
     }
   }
 
-  void match(const ShardView& target, const std::vector<std::string_view>& prefixes) {
+  // Why numbers of this dtype must not be converted into the model's, or empty. Whole numbers for a parameter
+  // are quantised ones, which mean nothing without their scales.
+  static std::string_view misfit(const WeightEntry& entry, bool is_buffer) {
+    if (!entry.dtype) return "cannot be computed with";
+    if (is_buffer) return at::isComplexType(*entry.dtype) ? "a buffer wants real numbers" : "";
+    return at::isFloatingType(*entry.dtype) ? "" : "a parameter wants floating-point numbers";
+  }
+
+  void match(const ShardView& target, bool is_buffer, const std::vector<std::string_view>& prefixes) {
     for (const std::string_view prefix : prefixes) {
       const std::string key = std::string(prefix) + target.name;
       const auto found = sources_.find(key);
       if (found == sources_.end()) continue;
       used_.insert(key);
-      const auto& shape = file_.entry(found->second).shape;
-      if (shape == target.shape) {
-        matches_.emplace_back(&target, found->second);
-      } else {
+      const WeightEntry& entry = file_.entry(found->second);
+      const std::string_view why = misfit(entry, is_buffer);
+      if (entry.shape != target.shape)
         note("wrong shape", key,
-             text_of(" ", at::IntArrayRef(shape), ", the model has ", at::IntArrayRef(target.shape)));
-      }
+             text_of(" ", at::IntArrayRef(entry.shape), ", the model has ", at::IntArrayRef(target.shape)));
+      else if (!why.empty())
+        note("wrong dtype", key, text_of(" ", entry.dtype ? c10::toString(*entry.dtype) : "?", ", ", why));
+      else
+        matches_.emplace_back(&target, found->second);
       return;
     }
     note("missing", std::string(prefixes.front()) + target.name, "");

@@ -96,6 +96,21 @@ TEST_F(KeyRules, everything_that_does_not_fit_is_listed_before_anything_is_copie
   EXPECT_EQ(value(request.buffers[0]), -1);
 }
 
+TEST_F(KeyRules, numbers_of_another_kind_are_refused_by_name) {
+  const std::string text = refusal({{"net.a", at::ones({2, 3}, at::kComplexFloat)},
+                                    {"net.b", at::ones({2}, at::kLong)},
+                                    {"net.count", at::ones({}, at::kComplexFloat)}},
+                                   request);
+  EXPECT_THAT(text, AllOf(HasSubstr("wrong dtype: net.a ComplexFloat, a parameter wants floating-point"),
+                          HasSubstr("wrong dtype: net.b Long"),
+                          HasSubstr("wrong dtype: net.count ComplexFloat, a buffer wants real")));
+  EXPECT_EQ(refusal({{"net.a", at::ones({2, 3}, at::kHalf)},
+                     {"net.b", at::ones({2}, at::kDouble)},
+                     {"net.count", at::ones({}, at::kLong)}},
+                    request),
+            "accepted");
+}
+
 TEST_F(KeyRules, long_lists_are_cut_at_twenty_and_counted) {
   Tensors tensors{{"net.a", at::ones({2, 3})}, {"net.b", at::ones({2})}, {"net.count", at::ones({})}};
   for (int i = 0; i < 25; ++i) tensors[text_of("net.x", i)] = at::ones({1});
