@@ -370,9 +370,13 @@ const PickleNode* find_item(const PickleNode& dict, std::string_view key) {
   require(dict.is(PickleKind::dict), "got ", name_of(dict.kind), ", wanted a dict with ", printable(key));
   require(dict.items.size() <= 2 * kMaxFields, "a dict of ", dict.items.size() / 2,
           " keys, wanted a record with ", printable(key));
-  for (size_t i = 0; i + 1 < dict.items.size(); i += 2)
-    if (dict.items[i]->is(PickleKind::text) && dict.items[i]->text == key) return dict.items[i + 1];
-  return nullptr;
+  const PickleNode* found = nullptr;
+  for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    if (!dict.items[i]->is(PickleKind::text) || dict.items[i]->text != key) continue;
+    require(found == nullptr, "a dict has the key ", printable(key), " twice");
+    found = dict.items[i + 1];
+  }
+  return found;
 }
 
 const PickleNode& get_item(const PickleNode& dict, std::string_view key, PickleKind kind) {

@@ -65,7 +65,8 @@ class Pickle {
   size_t size_ = 0;
 };
 
-// The value under a text key of a dict, or null. For records: Error if it is not a dict or has over 64 keys.
+// The value under a text key of a dict, or null. For records: Error if it is not a dict, has over 64 keys, or
+// this key twice (Python would take the last).
 const PickleNode* find_item(const PickleNode& dict, std::string_view key);
 // The same; Error if it is absent or of another kind.
 const PickleNode& get_item(const PickleNode& dict, std::string_view key, PickleKind kind);

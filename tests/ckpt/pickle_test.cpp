@@ -119,6 +119,12 @@ TEST(Pickle, records_of_many_fields_are_not_searched) {
   EXPECT_THROW(find_item(*record.operator->(), "y"), Error);
 }
 
+TEST(Pickle, a_key_that_comes_twice_in_a_record_is_refused) {
+  const Parsed record("}(\x8c\x01kK\x01\x8c\x01nK\x03\x8c\x01kK\x02u.");
+  EXPECT_THROW(find_item(*record.operator->(), "k"), Error);
+  EXPECT_EQ(get_item(*record.operator->(), "n", PickleKind::integer).integer, 3);
+}
+
 TEST(Pickle, integers_of_refuses_what_is_none) {
   EXPECT_THROW(integers_of(*Parsed("K\x01N\x86.").operator->(), 2), Error);
   EXPECT_THROW(integers_of(*Parsed("K\x01K\x01\x86.").operator->(), 1), Error);
