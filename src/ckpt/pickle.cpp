@@ -1,8 +1,8 @@
 #include "ckpt/pickle.h"
 
+#include <array>
 #include <bit>
 #include <cstring>
-#include <unordered_map>
 
 #include "base/error.h"
 #include "ckpt/printable.h"
@@ -10,8 +10,12 @@
 namespace orrery {
 namespace {
 
-// Metadata of a model of 14 B parameters on 256 ranks have some 10^7 nodes.
-constexpr size_t kMaxNodes = size_t{1} << 24;
+// Metadata of a model of 14 B parameters on 256 ranks have some 10^7 nodes, eight bytes of the pickle for
+// each.
+constexpr size_t kMaxNodes = size_t{1} << 24, kFreeNodes = size_t{1} << 20, kBytesPerNode = 4;
+// Python's pickler hands over 1000 items of a list or dict at a time, a tuple whole; other writers also a
+// dict.
+constexpr size_t kMaxStack = size_t{1} << 22;
 constexpr size_t kMaxFields = 64;  // of a record: finding one is a linear search
 constexpr size_t kMaxName = 256;   // of a module or global
 
@@ -108,12 +112,26 @@ class PickleMachine {
   }
 
   // Stack.
+  // A node takes a hundred times the memory of its opcode.
   PickleNode& push(PickleKind kind) {
-    require(pickle_.nodes_.size() < kMaxNodes, "the pickle has more than ", kMaxNodes, " values");
+    const size_t most = std::min(kMaxNodes, kFreeNodes + at_ / kBytesPerNode);
+    require(pickle_.nodes_.size() < most, "the pickle makes more values than ", most, " in ", at_,
+            " bytes (a bomb?)");
     PickleNode& node = pickle_.nodes_.emplace_back();
     node.kind = kind;
-    stack_.push_back(&node);
+    push(node);
     return node;
+  }
+  void push(PickleNode& node) {
+    require(stack_.size() < kMaxStack, "the pickle has more than ", kMaxStack, " values on its stack");
+    stack_.push_back(&node);
+  }
+  // None, booleans and small integers do not change: one node for all that are equal.
+  void push_small(PickleKind kind, uint8_t value) {
+    PickleNode*& shared = small_[static_cast<size_t>(kind)][value];
+    if (shared != nullptr) return push(*shared);
+    shared = &push(kind);
+    shared->integer = value;
   }
   size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
   PickleNode& top() {
@@ -151,14 +169,14 @@ class PickleMachine {
   bool value(uint8_t op) {
     switch (op) {
       case Op::none:
-        return push(PickleKind::none), true;
+        return push_small(PickleKind::none, 0), true;
       case Op::new_true:
       case Op::new_false:
-        return push(PickleKind::boolean).integer = op == Op::new_true, true;
+        return push_small(PickleKind::boolean, op == Op::new_true), true;
       case Op::bin_int:
         return push(PickleKind::integer).integer = number<int32_t>(), true;
       case Op::bin_int1:
-        return push(PickleKind::integer).integer = number<uint8_t>(), true;
+        return push_small(PickleKind::integer, number<uint8_t>()), true;
       case Op::bin_int2:
         return push(PickleKind::integer).integer = number<uint16_t>(), true;
       case Op::long1:
@@ -206,6 +224,7 @@ class PickleMachine {
   bool container(uint8_t op) {
     switch (op) {
       case Op::mark:
+        require(marks_.size() < kMaxStack, "the pickle has more than ", kMaxStack, " marks on its stack");
         return marks_.push_back(stack_.size()), true;
       case Op::empty_list:
         return push(PickleKind::list), true;
@@ -253,11 +272,11 @@ class PickleMachine {
   bool memo(uint8_t op) {
     switch (op) {
       case Op::memoize:
-        return memo_[memo_.size()] = &top(), true;
+        return store(num_stored_), true;
       case Op::bin_put:
-        return memo_[number<uint8_t>()] = &top(), true;
+        return store(number<uint8_t>()), true;
       case Op::long_bin_put:
-        return memo_[number<uint32_t>()] = &top(), true;
+        return store(number<uint32_t>()), true;
       case Op::bin_get:
         return recall(number<uint8_t>()), true;
       case Op::long_bin_get:
@@ -267,10 +286,19 @@ class PickleMachine {
     }
   }
 
+  // Picklers store a value once, when they have made it, and count from 0 (of Python 2: from 1).
+  void store(size_t index) {
+    require(index <= pickle_.nodes_.size(), "the pickle stores more values than it makes: memo ", index,
+            " after ", pickle_.nodes_.size(), " values");
+    if (index >= memo_.size()) memo_.resize(index + 1);
+    num_stored_ += memo_[index] == nullptr;
+    memo_[index] = &top();
+  }
+
   void recall(size_t index) {
-    const auto found = memo_.find(index);
-    require(found != memo_.end(), "the pickle reads memo ", index, ", which it never stored");
-    stack_.push_back(found->second);
+    require(index < memo_.size() && memo_[index] != nullptr, "the pickle reads memo ", index,
+            ", which it never stored");
+    push(*memo_[index]);
   }
 
   bool call(uint8_t op) {
@@ -352,7 +380,9 @@ class PickleMachine {
   size_t at_ = 0;
   std::vector<PickleNode*> stack_;
   std::vector<size_t> marks_;
-  std::unordered_map<size_t, PickleNode*> memo_;
+  std::vector<PickleNode*> memo_;  // by index; null: never stored
+  size_t num_stored_ = 0;
+  std::array<std::array<PickleNode*, 256>, 3> small_{};  // by kind and value
 };
 
 Pickle::Pickle(std::string_view bytes, std::span<const std::string_view> allowed) {

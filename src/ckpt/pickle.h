@@ -50,8 +50,9 @@ class Pickle {
  public:
   // Interprets the pickle at the beginning of `bytes`, which must outlive this object. `allowed` holds
   // "module name" entries and outlives it too. Throws Error for anything malformed, unknown opcodes, globals
-  // that are not allowed, and more than 2^24 nodes. The tree may be deep, and lists and dicts may contain
-  // themselves: who walks it keeps count.
+  // that are not allowed, more nodes than 2^20 and one for four bytes (at most 2^24; equal small numbers
+  // share one), more than 2^22 values on the stack, and a memo of more values than it made. The tree may be
+  // deep, and lists and dicts may contain themselves: who walks it keeps count.
   Pickle(std::string_view bytes, std::span<const std::string_view> allowed);
 
   const PickleNode& root() const { return *root_; }

@@ -125,6 +125,21 @@ TEST(Pickle, a_key_that_comes_twice_in_a_record_is_refused) {
   EXPECT_EQ(get_item(*record.operator->(), "n", PickleKind::integer).integer, 3);
 }
 
+// Each opcode is one byte, what it asks for many.
+TEST(Pickle, values_stack_and_memo_are_bounded_by_what_real_files_need) {
+  EXPECT_THAT(refusal(std::string(6'000'000, ']')), HasSubstr("more values than"));
+  EXPECT_THAT(refusal(std::string(6'000'000, 'N')), HasSubstr("on its stack"));
+  EXPECT_THAT(refusal(std::string(6'000'000, '(')), HasSubstr("on its stack"));
+  EXPECT_THAT(refusal("N" + std::string(1000, '\x94')), HasSubstr("stores more values than it makes"));
+  EXPECT_THAT(refusal("]r\xff\xff\xff\x7f."), HasSubstr("memo 2147483647 after 1 values"));
+}
+
+TEST(Pickle, long_lists_of_small_numbers_are_read) {
+  std::string list = "](";
+  for (int i = 0; i < 3'000'000; ++i) list += "\x88";
+  EXPECT_EQ(Parsed(list + "e.")->items.size(), 3'000'000u);
+}
+
 TEST(Pickle, integers_of_refuses_what_is_none) {
   EXPECT_THROW(integers_of(*Parsed("K\x01N\x86.").operator->(), 2), Error);
   EXPECT_THROW(integers_of(*Parsed("K\x01K\x01\x86.").operator->(), 1), Error);
