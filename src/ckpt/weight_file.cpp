@@ -55,8 +55,6 @@ std::vector<fs::path> index_files(const fs::path& folder) {
 }
 
 std::unique_ptr<WeightFile> open_folder(const fs::path& folder) {
-  if (fs::is_directory(folder / "checkpoints"))
-    return std::make_unique<CheckpointWeights>(CheckpointFolder(folder).newest());
   if (fs::exists(folder / kManifestName)) return std::make_unique<CheckpointWeights>(folder);
   if (fs::exists(folder / ".metadata")) return std::make_unique<DcpFolder>(folder);
   if (fs::exists(folder / "model" / ".metadata")) return std::make_unique<DcpFolder>(folder / "model");
@@ -66,6 +64,8 @@ std::unique_ptr<WeightFile> open_folder(const fs::path& folder) {
   if (!indexes.empty()) return std::make_unique<HfIndex>(indexes.front());
   if (fs::exists(folder / "model.safetensors"))
     return std::make_unique<SafetensorsWeights>(folder / "model.safetensors");
+  if (fs::is_directory(folder / "checkpoints"))
+    return std::make_unique<CheckpointWeights>(CheckpointFolder(folder).newest());
   fail(folder.string(),
        ": a folder without weights: wanted checkpoints/ (a run), manifest.json (a checkpoint of one), ",
        ".metadata (a distributed one), *.safetensors.index.json or model.safetensors in it");

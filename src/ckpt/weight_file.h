@@ -54,9 +54,10 @@ class WeightFile {
   std::map<std::string, WeightEntry> entries_;
 };
 
-// Opens a file by its contents, or a folder: one that holds checkpoints/ (a run: its newest complete one),
-// manifest.json (a run's checkpoint), .metadata (DCP; of a training checkpoint the part model/),
-// *.safetensors.index.json, or model.safetensors. Throws Error, with the path, for anything malformed.
+// Opens a file by its contents, or a folder by the first of these that it holds: manifest.json (a run's
+// checkpoint), .metadata (DCP; of a training checkpoint the part model/), *.safetensors.index.json,
+// model.safetensors, or checkpoints/ (a run: its newest complete one). Throws Error, with the path, for
+// anything malformed.
 std::unique_ptr<WeightFile> open_weights(const std::filesystem::path& path);
 
 }  // namespace orrery
