@@ -19,11 +19,18 @@ TEST(RowParts, rows_are_covered_once_in_order) {
 }
 
 TEST(RowParts, scalars_and_tensors_without_elements_are_one_part) {
-  ASSERT_EQ(row_parts({}, 8).size(), 1u);
+  ASSERT_EQ(row_parts({}, 8).size(), 1);
   EXPECT_EQ(row_parts({}, 8)[0].size(), 1);
-  EXPECT_EQ(row_parts({0, 4}, 8).size(), 1u);
-  ASSERT_EQ(row_parts({int64_t{1} << 62, 0}, 8).size(), 1u);  // a file of a few bytes may say so
+  EXPECT_EQ(row_parts({0, 4}, 8).size(), 1);
+  ASSERT_EQ(row_parts({int64_t{1} << 62, 0}, 8).size(), 1);  // a file of a few bytes may say so
   EXPECT_EQ(row_parts({int64_t{1} << 62, 0}, 8)[0].size(), int64_t{1} << 62);
+}
+
+TEST(RowParts, parts_take_no_memory) {
+  const auto parts = row_parts({int64_t{1} << 60, 3}, 1);
+  ASSERT_EQ(parts.size(), int64_t{1} << 60);
+  EXPECT_EQ(parts[parts.size() - 1].end, int64_t{1} << 60);
+  EXPECT_EQ((*parts.begin()).end, 1);
 }
 
 }  // namespace
