@@ -25,10 +25,11 @@ constexpr std::array<std::array<uint32_t, 256>, 8> crc32_tables() {
   return tables;
 }
 
-inline uint32_t crc32(std::string_view bytes) {
+// `before`: of the bytes in front of these.
+inline uint32_t crc32(std::string_view bytes, uint32_t before = 0) {
   static_assert(std::endian::native == std::endian::little);
   static constexpr auto kTables = crc32_tables();
-  uint32_t crc = ~uint32_t{0};
+  uint32_t crc = ~before;
   const char* next = bytes.data();
   size_t left = bytes.size();
   for (; left >= 8; next += 8, left -= 8) {

@@ -6,6 +6,7 @@
 #include "ckpt/mapped_file.h"
 #include "ckpt/printable.h"
 #include "ckpt/torch_contents.h"
+#include "ckpt/zip_archive.h"
 
 namespace orrery {
 namespace {
@@ -65,6 +66,14 @@ StoredTensor DcpFolder::chunk_tensor(const DcpTensor& tensor, const DcpChunk& ch
   const auto found = contents.tensors.find("");
   require(found != contents.tensors.end() && contents.tensors.size() == 1 && contents.leaves.empty(),
           chunk.item.file, ": the piece at byte ", chunk.item.begin, " is not one tensor");
+std::vector<const DcpItem*> DcpFolder::items() const {
+  std::vector<const DcpItem*> all;
+  for (const auto& [name, tensor] : metadata_.tensors)
+    for (const DcpChunk& chunk : tensor.chunks) all.push_back(&chunk.item);
+  for (const auto& [name, item] : metadata_.others) all.push_back(&item);
+  return all;
+}
+
   const TensorLayout& layout = found->second.layout;
   require(layout.dtype == tensor.dtype && layout.shape == chunk.sizes, chunk.item.file,
           ": the piece at byte ", chunk.item.begin, " is ", layout.dtype, " ", at::IntArrayRef(layout.shape),
@@ -111,3 +120,14 @@ void DcpFolder::release_pages() const {
 }
 
 }  // namespace orrery
+std::vector<std::string> DcpFolder::damage() const {
+  std::vector<std::string> found;
+  for (const DcpItem* const item : items()) {
+    const ByteView bytes = bytes_of(*item);
+    if (!bytes.bytes.starts_with("PK")) continue;
+    for (const std::string& line : ZipArchive(bytes.bytes).damage([this] { release_pages(); }))
+      found.push_back(text_of(item->file, ": the piece at byte ", item->begin, ": ", line));
+  }
+  return found;
+}
+

@@ -42,12 +42,14 @@ class DcpFolder final : public WeightFile {
 
   WeightLeaves leaves() const override;
   void release_pages() const override;
+  std::vector<std::string> damage() const override;
 
  protected:
   at::Tensor read(const std::string& name, RowRange rows) const override;
 
  private:
   void map_file(const DcpItem& item);
+  std::vector<const DcpItem*> items() const;  // of all tensors and others
   ByteView bytes_of(const DcpItem& item) const;
   StoredTensor chunk_tensor(const DcpTensor& tensor, const DcpChunk& chunk) const;
 

@@ -49,6 +49,7 @@ class Selected final : public WeightFile {
     for (const auto& [name, source] : sources_) entries_.emplace(name, file_->entry(source));
   }
   WeightLeaves leaves() const override { return file_->leaves(); }
+  std::vector<std::string> damage() const override { return file_->damage(); }
   void release_pages() const override { file_->release_pages(); }
 
  protected:

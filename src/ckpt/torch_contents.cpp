@@ -124,7 +124,7 @@ std::pair<ByteView, at::ScalarType> load_storage(const ByteView& file);
 std::string folder_of(const ZipArchive& archive) {
   constexpr std::string_view file = "data.pkl";
   std::string folder;
-  for (const auto& [name, bytes] : archive.entries())
+  for (const auto& [name, entry] : archive.entries())
     if (name.ends_with(file) && name.find('/') == name.size() - file.size() - 1) {
       require(folder.empty(), "zip: two entries */data.pkl");
       folder = name.substr(0, name.size() - file.size());
@@ -132,7 +132,7 @@ std::string folder_of(const ZipArchive& archive) {
   require(!folder.empty(), "zip: no entry */data.pkl (not saved by torch.save?)");
   require(!archive.entries().count(folder + "constants.pkl"), "a TorchScript archive; wanted torch.save's");
   const auto order = archive.entries().find(folder + "byteorder");
-  require(order == archive.entries().end() || order->second == "little",
+  require(order == archive.entries().end() || order->second.contents == "little",
           "saved on a big-endian machine: save it again on a little-endian one");
   return folder;
 }

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "ckpt/mapped_file.h"
+#include "ckpt/zip_archive.h"
 
 namespace orrery {
 
@@ -17,6 +18,12 @@ TorchFile::TorchFile(const std::filesystem::path& path) : WeightFile(path), file
 
 at::Tensor TorchFile::read(const std::string& name, RowRange rows) const {
   return contents_.tensors.at(name).rows(rows);
+}
+
+std::vector<std::string> TorchFile::damage() const {
+  const std::string_view bytes(file_->data(), file_->size());
+  if (!bytes.starts_with("PK")) return {};
+  return ZipArchive(bytes).damage([this] { release_pages(); });
 }
 
 void TorchFile::release_pages() const {

@@ -12,6 +12,7 @@ class TorchFile final : public WeightFile {
   explicit TorchFile(const std::filesystem::path& path);  // maps the file and reads its pickle
 
   WeightLeaves leaves() const override { return contents_.leaves; }
+  std::vector<std::string> damage() const override;
   void release_pages() const override;
 
  protected:

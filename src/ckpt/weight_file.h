@@ -43,6 +43,10 @@ class WeightFile {
 
   virtual WeightLeaves leaves() const { return {}; }
 
+  // Reads everything that has a checksum in the file and says, a line for each, what does not have it: the
+  // entries of PyTorch's zips. Other formats have none.
+  virtual std::vector<std::string> damage() const { return {}; }
+
   // Gives the memory of pages read so far back to the kernel; views stay valid and are read again when used.
   virtual void release_pages() const {}
 

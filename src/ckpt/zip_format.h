@@ -12,7 +12,7 @@ constexpr uint32_t kLocalSignature = 0x04034b50, kCentralSignature = 0x02014b50,
                    kEnd64Signature = 0x06064b50, kLocatorSignature = 0x07064b50;
 constexpr uint32_t kSee64 = 0xffffffff;  // the value stands in the zip64 records
 constexpr uint16_t kSee64Count = 0xffff, kExtra64 = 1;
-constexpr uint16_t kEncrypted = 1, kUtf8 = 0x800;  // flags
+constexpr uint16_t kEncrypted = 1, kDescriptor = 8, kUtf8 = 0x800;  // flags
 
 struct [[gnu::packed]] LocalHeader {
   uint32_t signature = kLocalSignature;

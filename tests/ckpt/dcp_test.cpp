@@ -74,6 +74,19 @@ TEST(Dcp, every_truncation_and_flipped_bit_of_the_metadata_is_refused_or_read) {
   }
 }
 
+TEST(Dcp, a_changed_byte_is_found_by_its_checksum) {
+  const ScratchFolder folder;
+  std::filesystem::copy(test::golden() / "dcp_tiny" / "model", folder / "model");
+  EXPECT_THAT(open_weights(folder.path())->damage(), testing::IsEmpty());
+  std::string piece = test::read_file(folder / "model/__0_0.distcp");
+  const DcpMetadata metadata = read_dcp_metadata(test::read_file(folder / "model/.metadata"));
+  const DcpItem& item = metadata.tensors.at("net.emb").chunks[0].item;
+  ASSERT_EQ(item.file, "__0_0.distcp");
+  test::damage_storage(piece, item.begin, item.size);
+  test::write_file(folder / "model/__0_0.distcp", piece);
+  EXPECT_THAT(open_weights(folder.path())->damage(), testing::ElementsAre(HasSubstr("__0_0.distcp")));
+}
+
 TEST(Dcp, a_damaged_piece_is_refused_by_tensor) {
   const ScratchFolder folder;
   std::filesystem::copy(test::golden() / "dcp_tiny" / "model", folder / "model");

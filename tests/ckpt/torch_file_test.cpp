@@ -125,6 +125,24 @@ TEST(TorchFile, texts_that_repeat_beyond_64_mib_are_refused) {
   EXPECT_THAT(test::refusal(folder / "texts.pkl"), HasSubstr("have more than 67108864 bytes"));
 }
 
+TEST(TorchFile, a_changed_byte_is_found_by_its_checksum) {
+  const ScratchFolder folder;
+  for (const std::string name : {"pt_state_dict.pt", "pt_oldzip.pt", "pt_nocrc.pt", "pt_legacy.pt"}) {
+    std::string bytes = test::read_file(test::golden() / name);
+    test::write_file(folder / name, bytes);
+    EXPECT_THAT(open_weights(folder / name)->damage(), testing::IsEmpty()) << name;
+    const bool has_checksums = name == "pt_state_dict.pt" || name == "pt_oldzip.pt";
+    if (name == "pt_legacy.pt")
+      bytes.back() ^= 1;
+    else
+      test::damage_storage(bytes);
+    test::write_file(folder / name, bytes);
+    const auto damage = open_weights(folder / name)->damage();
+    ASSERT_EQ(damage.size(), has_checksums ? 1u : 0u) << name;
+    for (const std::string& line : damage) EXPECT_THAT(line, HasSubstr("/data/0"));
+  }
+}
+
 TEST(TorchFile, refuses_what_is_neither_safetensors_nor_zip_nor_pickle) {
   const ScratchFolder folder;
   test::write_file(folder / "text.pt", "weights: none\n");

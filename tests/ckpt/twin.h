@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "ckpt/safetensors.h"
 #include "ckpt/weight_file.h"
+#include "ckpt/zip_archive.h"
 #include "fixtures.h"
 
 namespace orrery::test {
@@ -53,6 +54,14 @@ inline std::string refusal(const std::filesystem::path& path) {
     return error.what();
   }
   return "accepted";
+}
+
+// Flips a bit of the first storage in an archive of torch.save, which lies at [begin, begin + size) of a
+// file.
+inline void damage_storage(std::string& file, size_t begin = 0, size_t size = std::string::npos) {
+  const ZipArchive archive(std::string_view(file).substr(begin, size));
+  for (const auto& [name, entry] : archive.entries())
+    if (name.ends_with("/data/0")) file[static_cast<size_t>(entry.contents.data() - file.data())] ^= 1;
 }
 
 // Each file is refused for its reason and by its name, in under a second and 100 MB.
