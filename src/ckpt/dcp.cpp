@@ -32,6 +32,17 @@ at::Tensor target_of(at::Tensor out, const DcpChunk& chunk, RowRange common, Row
   return out;
 }
 
+// Else a small file could be read as tensors of many times its size. All lie inside their files.
+void check_apart(std::vector<const DcpItem*> items) {
+  std::sort(items.begin(), items.end(), [](const DcpItem* a, const DcpItem* b) {
+    return std::tie(a->file, a->begin) < std::tie(b->file, b->begin);
+  });
+  for (size_t i = 1; i < items.size(); ++i)
+    require(
+        items[i - 1]->file != items[i]->file || items[i - 1]->begin + items[i - 1]->size <= items[i]->begin,
+        items[i]->file, ": the pieces at bytes ", items[i - 1]->begin, " and ", items[i]->begin, " overlap");
+}
+
 }  // namespace
 
 DcpFolder::DcpFolder(const std::filesystem::path& folder) : WeightFile(folder) {
@@ -40,12 +51,27 @@ DcpFolder::DcpFolder(const std::filesystem::path& folder) : WeightFile(folder) {
     metadata_ = read_dcp_metadata({file->data(), file->size()});
     for (const auto& [name, tensor] : metadata_.tensors) {
       entries_.emplace(name, WeightEntry{tensor.dtype, tensor.shape});
-      for (const DcpChunk& chunk : tensor.chunks) map_file(chunk.item);
+      for (const DcpChunk& chunk : tensor.chunks) {
+        map_file(chunk.item);
+        const uint64_t wanted =
+            static_cast<uint64_t>(checked_extent(chunk.sizes)) * c10::elementSize(tensor.dtype);
+        require(chunk.item.size >= wanted, "tensor ", printable(name), ": a piece of ", chunk.item.size,
+                " bytes for a chunk of ", wanted);
+      }
     }
     for (const auto& [name, item] : metadata_.others) map_file(item);
+    check_apart(items());
   } catch (const Error& error) {
     throw Error(text_of(folder.string(), ": ", error.what()), error.code(), error.where());
   }
+}
+
+std::vector<const DcpItem*> DcpFolder::items() const {
+  std::vector<const DcpItem*> all;
+  for (const auto& [name, tensor] : metadata_.tensors)
+    for (const DcpChunk& chunk : tensor.chunks) all.push_back(&chunk.item);
+  for (const auto& [name, item] : metadata_.others) all.push_back(&item);
+  return all;
 }
 
 void DcpFolder::map_file(const DcpItem& item) {
@@ -66,14 +92,6 @@ StoredTensor DcpFolder::chunk_tensor(const DcpTensor& tensor, const DcpChunk& ch
   const auto found = contents.tensors.find("");
   require(found != contents.tensors.end() && contents.tensors.size() == 1 && contents.leaves.empty(),
           chunk.item.file, ": the piece at byte ", chunk.item.begin, " is not one tensor");
-std::vector<const DcpItem*> DcpFolder::items() const {
-  std::vector<const DcpItem*> all;
-  for (const auto& [name, tensor] : metadata_.tensors)
-    for (const DcpChunk& chunk : tensor.chunks) all.push_back(&chunk.item);
-  for (const auto& [name, item] : metadata_.others) all.push_back(&item);
-  return all;
-}
-
   const TensorLayout& layout = found->second.layout;
   require(layout.dtype == tensor.dtype && layout.shape == chunk.sizes, chunk.item.file,
           ": the piece at byte ", chunk.item.begin, " is ", layout.dtype, " ", at::IntArrayRef(layout.shape),
@@ -115,11 +133,6 @@ WeightLeaves DcpFolder::leaves() const {
   return all;
 }
 
-void DcpFolder::release_pages() const {
-  for (const auto& [name, file] : files_) file->release_pages();
-}
-
-}  // namespace orrery
 std::vector<std::string> DcpFolder::damage() const {
   std::vector<std::string> found;
   for (const DcpItem* const item : items()) {
@@ -131,3 +144,8 @@ std::vector<std::string> DcpFolder::damage() const {
   return found;
 }
 
+void DcpFolder::release_pages() const {
+  for (const auto& [name, file] : files_) file->release_pages();
+}
+
+}  // namespace orrery

@@ -32,24 +32,25 @@ struct DcpMetadata {
 };
 
 // Reads .metadata. Throws Error for malformed ones, chunks that overlap or leave a hole, pieces that are
-// stored nowhere, and file names that lead out of the folder.
+// stored nowhere, file names that lead out of the folder, and chunks that many tensors share.
 DcpMetadata read_dcp_metadata(std::string_view pickle);
 
 class DcpFolder final : public WeightFile {
  public:
-  // Maps all files. Throws Error also for a missing file and a piece beyond its end.
+  // Maps all files. Throws Error also for a missing file, a piece beyond its end or smaller than its chunk,
+  // and pieces that overlap.
   explicit DcpFolder(const std::filesystem::path& folder);
 
   WeightLeaves leaves() const override;
-  void release_pages() const override;
   std::vector<std::string> damage() const override;
+  void release_pages() const override;
 
  protected:
   at::Tensor read(const std::string& name, RowRange rows) const override;
 
  private:
-  void map_file(const DcpItem& item);
   std::vector<const DcpItem*> items() const;  // of all tensors and others
+  void map_file(const DcpItem& item);
   ByteView bytes_of(const DcpItem& item) const;
   StoredTensor chunk_tensor(const DcpTensor& tensor, const DcpChunk& chunk) const;
 

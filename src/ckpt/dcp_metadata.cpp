@@ -11,6 +11,10 @@ namespace {
 
 constexpr size_t kMaxDims = 64;
 constexpr size_t kMaxChunks = size_t{1} << 16;  // of a tensor: one for each rank
+// Pickled, a chunk takes a hundred bytes; one list of them in many tensors takes as long to read as many
+// lists.
+constexpr size_t kFreeChunks = 1024, kBytesPerChunk = 16;
+constexpr size_t kMaxName = 4096, kMaxFileName = 255;
 // Checking chunks that are no runs of rows compares each with each.
 constexpr size_t kMaxBlocks = 4096;
 
@@ -108,6 +112,10 @@ DcpTensor tensor_of(const PickleNode& node) {
   return tensor;
 }
 
+size_t num_chunks(const PickleNode& tensor) {
+  return get_item(state_of(tensor, kTensor), "chunks", PickleKind::list).items.size();
+}
+
 bool overlap(const DcpChunk& a, const DcpChunk& b) {
   for (size_t i = 0; i < a.sizes.size(); ++i)
     if (a.offsets[i] + a.sizes[i] <= b.offsets[i] || b.offsets[i] + b.sizes[i] <= a.offsets[i]) return false;
@@ -143,8 +151,8 @@ void check_cover(DcpTensor& tensor) {
 DcpItem item_of(const PickleNode& node) {
   const PickleNode& state = state_of(node, kPlace);
   const std::string_view file = get_item(state, "relative_path", PickleKind::text).text;
-  const bool plain =
-      !file.empty() && file.find_first_of(std::string_view("/\\\0", 3)) == file.npos && file.front() != '.';
+  const bool plain = !file.empty() && file.size() <= kMaxFileName &&
+                     file.find_first_of(std::string_view("/\\\0", 3)) == file.npos && file.front() != '.';
   require(plain, printable(file), " is not a file of this folder");
   const int64_t begin = get_item(state, "offset", PickleKind::integer).integer;
   const int64_t size = get_item(state, "length", PickleKind::integer).integer;
@@ -156,14 +164,15 @@ DcpItem item_of(const PickleNode& node) {
 }
 
 struct Place {
-  std::string name;
+  std::string_view name;         // in the pickle
   std::vector<int64_t> offsets;  // none for what is no tensor
   auto operator<=>(const Place&) const = default;
 };
 
 Place place_of(const PickleNode& index) {
   const PickleNode& state = state_of(index, kIndex);
-  Place place{std::string(get_item(state, "fqn", PickleKind::text).text), {}};
+  Place place{get_item(state, "fqn", PickleKind::text).text, {}};
+  require(place.name.size() <= kMaxName, "a name of ", place.name.size(), " characters, at most ", kMaxName);
   const PickleNode* const offset = find_item(state, "offset");
   if (offset != nullptr && !offset->is(PickleKind::none)) place.offsets = integers_of(*offset, kMaxDims);
   return place;
@@ -203,6 +212,7 @@ DcpMetadata read_dcp_metadata(std::string_view bytes) {
   const PickleNode& items = get_item(state, "state_dict_metadata", PickleKind::dict);
   const auto places = orrery::places(get_item(state, "storage_data", PickleKind::dict));
   DcpMetadata metadata;
+  size_t chunks_left = kFreeChunks + bytes.size() / kBytesPerChunk;
   for (size_t i = 0; i < items.items.size(); i += 2) {
     require(items.items[i]->is(PickleKind::text), "an item's name is ", name_of(items.items[i]->kind));
     const std::string name(items.items[i]->text);
@@ -213,6 +223,10 @@ DcpMetadata read_dcp_metadata(std::string_view bytes) {
         require(found != places.end(), "is stored nowhere");
         is_new = metadata.others.emplace(name, found->second).second;
       } else {
+        const size_t chunks = num_chunks(*items.items[i + 1]);
+        require(chunks <= chunks_left,
+                "shares its chunks with so many others that there is no end (a bomb?)");
+        chunks_left -= chunks;
         is_new = metadata.tensors.emplace(name, stored_tensor(name, *items.items[i + 1], places)).second;
       }
       require(is_new && metadata.others.count(name) + metadata.tensors.count(name) == 1, "comes twice");

@@ -74,6 +74,94 @@ TEST(Dcp, every_truncation_and_flipped_bit_of_the_metadata_is_refused_or_read) {
   }
 }
 
+// Python's pickles of DCP's classes, by hand.
+namespace pickled {
+std::string text(const std::string& s) {
+  const auto size = static_cast<uint32_t>(s.size());
+  return "X" + std::string(reinterpret_cast<const char*>(&size), 4) + s;
+}
+std::string integer(int64_t value) {
+  return "\x8a\x08" + std::string(reinterpret_cast<const char*>(&value), 8);
+}
+std::string size(const std::vector<int64_t>& sizes) {
+  std::string items;
+  for (const int64_t s : sizes) items += integer(s);
+  return "ctorch\nSize\n((" + items + "ttR";
+}
+std::string dict(const std::vector<std::pair<std::string, std::string>>& items) {
+  std::string out = "}(";
+  for (const auto& [key, value] : items) out += key + value;
+  return out + "u";
+}
+std::string object(const std::string& name, std::vector<std::pair<std::string, std::string>> fields) {
+  for (auto& [key, value] : fields) key = text(key);
+  return "ctorch.distributed.checkpoint." + name + "\n)\x81" + dict(fields) + "b";
+}
+std::string chunk(const std::vector<int64_t>& offsets, const std::vector<int64_t>& sizes) {
+  return object("metadata\nChunkStorageMetadata", {{"offsets", size(offsets)}, {"sizes", size(sizes)}});
+}
+std::string tensor(const std::vector<int64_t>& shape, const std::string& chunks) {
+  const std::string layout = "ctorch.serialization\n_get_layout\n(" + text("torch.strided") + "tR";
+  return object("metadata\nTensorStorageMetadata",
+                {{"properties",
+                  object("metadata\nTensorProperties", {{"dtype", "ctorch\nfloat32\n"}, {"layout", layout}})},
+                 {"size", size(shape)},
+                 {"chunks", chunks}});
+}
+std::string index(const std::string& name, const std::vector<int64_t>& offset) {
+  return object("metadata\nMetadataIndex", {{"fqn", text(name)}, {"offset", size(offset)}});
+}
+std::string place(int64_t offset, int64_t length) {
+  return object("filesystem\n_StorageInfo",
+                {{"relative_path", text("f")}, {"offset", integer(offset)}, {"length", integer(length)}});
+}
+std::string metadata(const std::string& tensors, const std::string& places) {
+  return "\x80\x02" +
+         object("metadata\nMetadata", {{"state_dict_metadata", tensors}, {"storage_data", places}}) + ".";
+}
+}  // namespace pickled
+
+TEST(Dcp, a_piece_smaller_than_its_chunk_is_refused_before_anything_is_allocated) {
+  using namespace pickled;
+  const ScratchFolder folder;
+  const std::vector<int64_t> shape{int64_t{1} << 56};
+  test::write_file(folder / "f", std::string(10, 'x'));
+  test::write_file(folder / ".metadata",
+                   metadata(dict({{text("w"), tensor(shape, "](" + chunk({0}, shape) + "e")}}),
+                            dict({{index("w", {0}), place(0, 10)}})));
+  EXPECT_THAT(test::refusal(folder.path()), HasSubstr("a piece of 10 bytes for a chunk of"));
+}
+
+// Else a small file could be read as a tensor many times its size.
+TEST(Dcp, pieces_that_overlap_are_refused) {
+  using namespace pickled;
+  const ScratchFolder folder;
+  test::write_file(folder / "f", std::string(100, 'x'));
+  for (const int64_t second : {0, 49, 50}) {
+    test::write_file(
+        folder / ".metadata",
+        metadata(dict({{text("w"), tensor({2}, "](" + chunk({0}, {1}) + chunk({1}, {1}) + "e")}}),
+                 dict({{index("w", {0}), place(0, 50)}, {index("w", {1}), place(second, 50)}})));
+    EXPECT_EQ(test::refusal(folder.path()).find("overlap") != std::string::npos, second < 50) << second;
+  }
+}
+
+TEST(Dcp, a_list_of_chunks_that_all_tensors_share_is_refused) {
+  using namespace pickled;
+  std::string chunks = "](";
+  for (int i = 0; i < 1000; ++i) chunks += chunk({0}, {0});
+  std::vector<std::pair<std::string, std::string>> tensors{
+      {text("first"), tensor({0}, chunks + std::string("eq\0", 3))}};
+  for (int i = 0; i < 1000; ++i)
+    tensors.emplace_back(text("w" + std::to_string(i)), tensor({0}, std::string("h\0", 2)));
+  try {
+    read_dcp_metadata(metadata(dict(tensors), dict({})));
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("shares its chunks"));
+  }
+}
+
 TEST(Dcp, a_changed_byte_is_found_by_its_checksum) {
   const ScratchFolder folder;
   std::filesystem::copy(test::golden() / "dcp_tiny" / "model", folder / "model");
