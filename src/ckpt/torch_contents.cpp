@@ -1,5 +1,7 @@
 #include "ckpt/torch_contents.h"
 
+#include <c10/util/accumulate.h>
+
 #include <cstring>
 
 #include "base/error.h"
@@ -13,6 +15,8 @@ namespace {
 constexpr int kMaxDepth = 64;
 constexpr size_t kMaxValues = size_t{1} << 20;      // tensors and leaves of a file
 constexpr size_t kMaxTextBytes = size_t{64} << 20;  // of their names, and of leaves that are text
+// Tensors may share a storage (tied weights) or repeat its elements (expanded ones), and are whole when read.
+constexpr uint64_t kFreeBytes = uint64_t{64} << 20, kMaxRepeat = 16;
 constexpr int64_t kLegacyVersion = 1001;
 // 0x1950a86a20f9469cfc6c, the first pickle of a legacy file; little-endian.
 constexpr std::string_view kLegacyMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -47,7 +51,8 @@ nlohmann::json leaf_of(const PickleNode& node) {
 // values that may give.
 class Walk {
  public:
-  Walk(TensorNodes& tensors, size_t budget) : tensors_(tensors), budget_(budget) {}
+  Walk(TensorNodes& tensors, size_t budget, uint64_t file_bytes)
+      : tensors_(tensors), budget_(budget), file_bytes_(file_bytes) {}
 
   void visit(const PickleNode& node, const std::string& path, int depth) {
     charge(path.size() + node.text.size());
@@ -99,21 +104,32 @@ class Walk {
 
   void add_tensor(const PickleNode& node, const std::string& path) {
     try {
-      require(!found.leaves.count(path) && found.tensors.emplace(path, tensors_.tensor(node)).second,
+      const StoredTensor tensor = tensors_.tensor(node);
+      charge_tensor(tensor.layout);
+      require(!found.leaves.count(path) && found.tensors.emplace(path, tensor).second,
               "two values at this path");
     } catch (const Error& error) {
       fail("tensor ", printable(path), ": ", error.what());
     }
   }
 
+  void charge_tensor(const TensorLayout& layout) {
+    tensor_bytes_ +=
+        static_cast<uint64_t>(c10::multiply_integers(layout.shape)) * c10::elementSize(layout.dtype);
+    require(tensor_bytes_ <= kFreeBytes + kMaxRepeat * file_bytes_,
+            "the tensors repeat their storages without measure: so far they have ", tensor_bytes_,
+            " bytes, the file has ", file_bytes_, " (a bomb?)");
+  }
+
   static constexpr size_t kMaxPath = 4096;
   TensorNodes& tensors_;
   size_t budget_, text_bytes_ = 0;
+  uint64_t file_bytes_, tensor_bytes_ = 0;
 };
 
 // A value costs at least a byte of the pickle; four times that leaves room for honest sharing.
-TorchContents walk(const Pickle& pickle, TensorNodes& tensors) {
-  Walk walk(tensors, 4 * pickle.size() + 1024);
+TorchContents walk(const Pickle& pickle, TensorNodes& tensors, const ByteView& file) {
+  Walk walk(tensors, 4 * pickle.size() + 1024, file.bytes.size());
   walk.visit(pickle.root(), "", 0);
   return std::move(walk.found);
 }
@@ -150,7 +166,7 @@ TorchContents read_zip(const ByteView& file) {
     return ByteView{bytes, file.owner};
   };
   TensorNodes tensors(file.owner, find, load_storage);
-  return walk(pickle, tensors);
+  return walk(pickle, tensors, file);
 }
 
 // A legacy file: four pickles (magic number, version, facts on the machine, the object), one with the list of
@@ -158,12 +174,10 @@ TorchContents read_zip(const ByteView& file) {
 class LegacyFile {
  public:
   explicit LegacyFile(const ByteView& file) : file_(file) {
-    const Pickle magic = next(), version = next(), machine = next();
-    require(magic.root().is(PickleKind::large_integer) && magic.root().text == kLegacyMagic,
-            "a pickle without the magic number of torch.save");
-    require(version.root().is(PickleKind::integer) && version.root().integer == kLegacyVersion,
-            "another version of torch.save's legacy format than ", kLegacyVersion);
-    require(get_item(machine.root(), "little_endian", PickleKind::boolean).integer == 1,
+    // Each goes before the next one is read.
+    require(is_magic(next().root()), "a pickle without the magic number of torch.save");
+    require(is_version(next().root()), "another version of torch.save's legacy format than ", kLegacyVersion);
+    require(get_item(next().root(), "little_endian", PickleKind::boolean).integer == 1,
             "saved on a big-endian machine: save it again on a little-endian one");
     object_ = std::make_unique<Pickle>(next());
     read_storages(next().root());
@@ -178,6 +192,12 @@ class LegacyFile {
   }
 
  private:
+  static bool is_magic(const PickleNode& node) {
+    return node.is(PickleKind::large_integer) && node.text == kLegacyMagic;
+  }
+  static bool is_version(const PickleNode& node) {
+    return node.is(PickleKind::integer) && node.integer == kLegacyVersion;
+  }
   Pickle next() {
     Pickle pickle(file_.bytes.substr(at_), torch_globals());
     at_ += pickle.size();
@@ -251,13 +271,13 @@ TorchContents read_torch(const ByteView& file) {
     const LegacyFile legacy(file);
     TensorNodes tensors(
         file.owner, [&](const StorageId& id) { return legacy.storage(id); }, load_storage);
-    return walk(legacy.object(), tensors);
+    return walk(legacy.object(), tensors, file);
   }
   const Pickle pickle(file.bytes, torch_globals());
   require(pickle.size() == file.bytes.size(), file.bytes.size() - pickle.size(),
           " trailing bytes behind the pickle");
   TensorNodes tensors(file.owner, no_storage, load_storage);
-  return walk(pickle, tensors);
+  return walk(pickle, tensors, file);
 }
 
 }  // namespace orrery

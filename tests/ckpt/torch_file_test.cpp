@@ -2,6 +2,7 @@
 // against files that must be refused.
 #include "ckpt/torch_file.h"
 
+#include "ckpt/zip_writer.h"
 #include "twin.h"
 
 namespace orrery {
@@ -123,6 +124,41 @@ TEST(TorchFile, texts_that_repeat_beyond_64_mib_are_refused) {
   for (int i = 0; i < 70; ++i) bytes += std::string("h\0", 2);
   test::write_file(folder / "texts.pkl", bytes + "e.");
   EXPECT_THAT(test::refusal(folder / "texts.pkl"), HasSubstr("have more than 67108864 bytes"));
+}
+
+std::string le(auto value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+// A file of torch.save with one tensor of four floats, which the strides of 0 repeat.
+void save_expanded(const std::filesystem::path& path, const std::vector<int64_t>& shape) {
+  const auto text = [](const std::string& s) { return "X" + le(static_cast<uint32_t>(s.size())) + s; };
+  std::string sizes, strides;
+  for (const int64_t size : shape) {
+    sizes += "\x8a\x08" + le(size);
+    strides += std::string("K\0", 2);
+  }
+  ZipWriter zip(path);
+  zip.add("archive/data.pkl",
+          "\x80\x02"
+          "ctorch._utils\n_rebuild_tensor_v2\n((" +
+              text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") +
+              std::string("K\4tQK\0(", 7) + sizes + "t(" + strides +
+              "t\x89"
+              "ccollections\nOrderedDict\n)RtR.");
+  zip.add("archive/data/0", std::string(16, '\0'));
+  zip.publish();
+}
+
+TEST(TorchFile, an_expanded_tensor_is_read_and_one_without_measure_is_refused) {
+  const ScratchFolder folder;
+  const auto path = folder / "expanded.pt";
+  save_expanded(path, {1000, 1000});
+  EXPECT_EQ(open_weights(path)->rows("", {5, 7}).sizes(), (std::vector<int64_t>{2, 1000}));
+  for (const auto& shape : {std::vector<int64_t>{1 << 26}, {int64_t{1} << 50}, {1, int64_t{1} << 40}}) {
+    save_expanded(path, shape);
+    EXPECT_THAT(test::refusal(path), HasSubstr("repeat their storages")) << shape;
+  }
 }
 
 TEST(TorchFile, a_changed_byte_is_found_by_its_checksum) {
