@@ -55,6 +55,18 @@ void AtomicFile::write(const void* data, size_t size) {
   }
 }
 
+void AtomicFile::overwrite(uint64_t offset, const void* data, size_t size) {
+  const char* next = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t written = ::pwrite(fd_, next, size, static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    io_check(written > 0, path_, "write");
+    next += written;
+    offset += static_cast<uint64_t>(written);
+    size -= static_cast<size_t>(written);
+  }
+}
+
 void AtomicFile::publish() {
   fault_point("file.fsync");
   io_check(::fsync(fd_) == 0, path_, "sync");

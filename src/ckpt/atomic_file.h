@@ -2,6 +2,7 @@
 // A file that appears under its name complete or not at all: bytes go to a temporary file in the same folder,
 // and publish() syncs it, renames it and syncs the folder. Without publish() the temporary file is removed.
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 
 namespace orrery {
@@ -15,7 +16,8 @@ class AtomicFile {
 
   void write(const void* data,
              size_t size);  // appends; throws Error (disk full, I/O error) with Exit::failure
-  void publish();           // once, last
+  void overwrite(uint64_t offset, const void* data, size_t size);  // of what was written; errors as write
+  void publish();                                                  // once, last
 
  private:
   std::filesystem::path path_, temporary_;

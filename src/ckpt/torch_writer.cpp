@@ -114,10 +114,10 @@ void check_specs(const std::vector<TensorSpec>& specs) {
 
 }  // namespace
 
-TorchWriter::TorchWriter(std::filesystem::path path, std::vector<TensorSpec> specs)
-    : path_(path), specs_(std::move(specs)) {
+TorchWriter::TorchWriter(const std::filesystem::path& path, std::vector<TensorSpec> specs)
+    : WeightWriter(path, std::move(specs)) {
   check_specs(specs_);
-  zip_ = std::make_unique<ZipWriter>(std::move(path));
+  zip_ = std::make_unique<ZipWriter>(path);
   const std::string folder = kFolder;
   zip_->add(folder + "data.pkl", pickle_of(specs_));
   zip_->add(folder + ".format_version", "1");
@@ -127,22 +127,16 @@ TorchWriter::TorchWriter(std::filesystem::path path, std::vector<TensorSpec> spe
 
 TorchWriter::~TorchWriter() = default;
 
-void TorchWriter::write(const at::Tensor& tensor) {
-  require(written_ < specs_.size(), path_.string(), ": more tensors than the ", specs_.size(), " announced");
-  const TensorSpec& spec = specs_[written_];
-  require(tensor.defined() && tensor.layout() == at::kStrided && tensor.scalar_type() == spec.dtype &&
-              tensor.sizes() == at::IntArrayRef(spec.shape),
-          path_.string(), ": tensor ", printable(spec.name), " is not the dense ", spec.dtype, " ",
-          at::IntArrayRef(spec.shape), " that was announced");
-  const at::Tensor host = tensor.cpu().resolve_conj().resolve_neg().contiguous();
-  const auto* const data = static_cast<const char*>(host.const_data_ptr());
-  zip_->add(kFolder + ("data/" + std::to_string(written_)), {data, host.nbytes()});
-  ++written_;
+void TorchWriter::append(const TensorSpec& spec, const at::Tensor& part) {
+  if (left_ == 0) {
+    left_ = static_cast<uint64_t>(elements_of(spec)) * c10::elementSize(spec.dtype);
+    zip_->begin(kFolder + ("data/" + std::to_string(begun_++)), left_);
+  }
+  zip_->append({static_cast<const char*>(part.const_data_ptr()), part.nbytes()});
+  left_ -= part.nbytes();
 }
 
-void TorchWriter::publish() {
-  require(written_ == specs_.size(), path_.string(), ": ", written_, " tensors written, ", specs_.size(),
-          " announced");
+void TorchWriter::finish() {
   zip_->add(std::string(kFolder) + "version", "3\n");
   zip_->publish();
 }

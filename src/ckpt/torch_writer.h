@@ -1,36 +1,26 @@
 #pragma once
-// Writer of .pt files: a dict of tensors as torch.save writes it, which torch.load(weights_only=True) reads.
-#include <ATen/core/Tensor.h>
-
-#include <filesystem>
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "ckpt/tensor_spec.h"
+// TorchWriter: streams a .pt file, a dict of tensors as torch.save writes it, which
+// torch.load(weights_only=True) reads; see weight_writer.h.
+#include "ckpt/weight_writer.h"
 
 namespace orrery {
 
 class ZipWriter;
 
-// Streams a file whose tensors need not be in memory together.
-class TorchWriter {
+class TorchWriter final : public WeightWriter {
  public:
-  // Announces all tensors in their order. Error: a dtype that .pt files cannot hold, a name twice or not
-  // UTF-8, and what AtomicFile refuses.
-  TorchWriter(std::filesystem::path path, std::vector<TensorSpec> specs);
-  ~TorchWriter();
+  // Error: a dtype that .pt files cannot hold, a name twice or not UTF-8, and what AtomicFile refuses.
+  TorchWriter(const std::filesystem::path& path, std::vector<TensorSpec> specs);
+  ~TorchWriter() override;
 
-  // The next tensor, of any strides and on any device; Error unless it is as announced.
-  void write(const at::Tensor& tensor);
-  void publish();  // once, last: the file appears under its name. Error unless all were written
+ protected:
+  void append(const TensorSpec& tensor, const at::Tensor& part) override;
+  void finish() override;
 
  private:
-  std::filesystem::path path_;
-  std::vector<TensorSpec> specs_;
-  size_t written_ = 0;
   std::unique_ptr<ZipWriter> zip_;
+  size_t begun_ = 0;   // entries of tensors
+  uint64_t left_ = 0;  // bytes of the current one
 };
 
 void save_torch(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors);

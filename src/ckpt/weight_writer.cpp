@@ -1,7 +1,5 @@
 #include "ckpt/weight_writer.h"
 
-#include <ATen/ops/empty.h>
-
 #include <array>
 
 #include "base/error.h"
@@ -16,30 +14,6 @@ namespace {
 int64_t elements_of(const TensorSpec& spec) {
   return c10::multiply_integers(spec.shape);
 }
-
-// TorchWriter takes whole tensors, since the checksum stands before their bytes.
-class TorchParts final : public WeightWriter {
- public:
-  TorchParts(const std::filesystem::path& path, std::vector<TensorSpec> specs)
-      : WeightWriter(path, specs), writer_(path, std::move(specs)) {}
-
- protected:
-  void append(const TensorSpec& spec, const at::Tensor& part) override {
-    if (!whole_.defined()) whole_ = at::empty({elements_of(spec)}, at::dtype(spec.dtype));
-    whole_.narrow(0, filled_, part.numel()).copy_(part.view({-1}));
-    filled_ += part.numel();
-    if (filled_ < whole_.numel()) return;
-    writer_.write(whole_.view(spec.shape));
-    whole_.reset();
-    filled_ = 0;
-  }
-  void finish() override { writer_.publish(); }
-
- private:
-  TorchWriter writer_;
-  at::Tensor whole_;
-  int64_t filled_ = 0;
-};
 
 }  // namespace
 
@@ -77,7 +51,7 @@ std::span<const std::string_view> names_of(WeightFormat) {
 std::unique_ptr<WeightWriter> make_weight_writer(WeightFormat format, const std::filesystem::path& path,
                                                  std::vector<TensorSpec> specs,
                                                  const std::map<std::string, std::string>& metadata) {
-  if (format == WeightFormat::pt) return std::make_unique<TorchParts>(path, std::move(specs));
+  if (format == WeightFormat::pt) return std::make_unique<TorchWriter>(path, std::move(specs));
   return std::make_unique<SafetensorsWriter>(path, std::move(specs), metadata);
 }
 

@@ -44,8 +44,8 @@ class WeightWriter {
 enum class WeightFormat { safetensors, pt };
 std::span<const std::string_view> names_of(WeightFormat);
 
-// The writer of a format; metadata are kept in safetensors files alone. A .pt file holds its current tensor
-// in memory until that is complete. Errors: those of SafetensorsWriter and TorchWriter.
+// The writer of a format; metadata are kept in safetensors files alone. Errors: those of SafetensorsWriter
+// and TorchWriter.
 std::unique_ptr<WeightWriter> make_weight_writer(WeightFormat format, const std::filesystem::path& path,
                                                  std::vector<TensorSpec> specs,
                                                  const std::map<std::string, std::string>& metadata = {});

@@ -1,5 +1,8 @@
 #include "ckpt/zip_writer.h"
 
+#include <cassert>
+#include <cstddef>
+
 #include "base/error.h"
 #include "ckpt/crc32.h"
 #include "ckpt/zip_format.h"
@@ -37,9 +40,10 @@ void ZipWriter::write(std::string_view bytes) {
   at_ += bytes.size();
 }
 
-void ZipWriter::add(const std::string& name, std::string_view contents) {
+void ZipWriter::begin(const std::string& name, uint64_t size) {
+  assert(left_ == 0);
   require(name.size() < kSee64Count / 2, "zip: a name of ", name.size(), " characters");
-  const Entry entry{name, crc32(contents), contents.size(), at_};
+  const Entry entry{name, 0, size, at_};
   const bool large = entry.size >= kSee64;
   std::string extra;
   if (large)
@@ -51,15 +55,29 @@ void ZipWriter::add(const std::string& name, std::string_view contents) {
   header.version = large ? kVersion64 : kVersion;
   header.flags = kUtf8;
   header.date = kDate;
-  header.crc = entry.crc;
   header.size = header.packed_size = narrow32(entry.size);
   header.name_size = static_cast<uint16_t>(name.size());
   header.extra_size = static_cast<uint16_t>(extra.size());
   write(bytes_of(header));
   write(name);
   write(extra);
-  write(contents);
+  left_ = size;
   entries_.push_back(entry);
+}
+
+// The CRC stands in front of the contents, where it is put when they are complete.
+void ZipWriter::append(std::string_view part) {
+  assert(part.size() <= left_);
+  Entry& entry = entries_.back();
+  entry.crc = crc32(part, entry.crc);
+  write(part);
+  left_ -= part.size();
+  if (left_ == 0) file_.overwrite(entry.offset + offsetof(LocalHeader, crc), &entry.crc, sizeof entry.crc);
+}
+
+void ZipWriter::add(const std::string& name, std::string_view contents) {
+  begin(name, contents.size());
+  append(contents);
 }
 
 void ZipWriter::write_central(const Entry& entry) {
@@ -100,6 +118,7 @@ void ZipWriter::write_end(uint64_t directory_begin) {
 }
 
 void ZipWriter::publish() {
+  assert(left_ == 0);
   const uint64_t directory_begin = at_;
   for (const Entry& entry : entries_) write_central(entry);
   write_end(directory_begin);

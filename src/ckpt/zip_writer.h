@@ -1,7 +1,7 @@
 #pragma once
-// ZipWriter: a zip of stored entries, written in one pass, for the writer of PyTorch files. Contents begin at
-// multiples of 64 bytes, as torch.save aligns them; zip64 records appear where an entry or the archive needs
-// them.
+// ZipWriter: a zip of stored entries, whose contents may come in parts, for the writer of PyTorch files.
+// Contents begin at multiples of 64 bytes, as torch.save aligns them; zip64 records appear where an entry or
+// the archive needs them.
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -15,6 +15,8 @@ class ZipWriter {
  public:
   explicit ZipWriter(std::filesystem::path path);  // errors as AtomicFile
 
+  void begin(const std::string& name, uint64_t size);  // an entry; exactly so many bytes must follow
+  void append(std::string_view part);
   void add(const std::string& name, std::string_view contents);
   void publish();  // once, last: the directory, and then the file appears under its name
 
@@ -29,7 +31,7 @@ class ZipWriter {
   void write_end(uint64_t directory_begin);
 
   AtomicFile file_;
-  uint64_t at_ = 0;
+  uint64_t at_ = 0, left_ = 0;  // left: bytes that the last entry still wants
   std::vector<Entry> entries_;
 };
 
