@@ -93,9 +93,8 @@ Json json_of(const WeightFile& file) {
 // Values that are not finite; reads everything on the way.
 int64_t not_finite(const WeightFile& file, const std::string& name) {
   int64_t count = 0;
-  const WeightEntry& entry = file.entry(name);
-  for (const RowRange rows : row_parts(entry.shape, kPartElements)) {
-    if (rows.size() == 0 || !entry.dtype) continue;
+  for (const RowRange rows : row_parts(file.entry(name).shape, kPartElements)) {
+    if (rows.size() == 0) continue;
     const at::Tensor part = file.rows(name, rows);
     if (part.is_floating_point()) {
       const at::Tensor wide = part.to(at::kDouble).contiguous();
@@ -116,18 +115,22 @@ bool verify(const ToVerify& what) {
   const std::string& path = what.path;
   std::vector<std::string> problems;
   if (what.is_checkpoint) problems = verify_checkpoint(path);
-  size_t read = 0;
+  size_t read = 0, unreadable = 0;
   if (problems.empty()) {
     const auto file = open_weights(path);
-    read = file->entries().size();
-    for (const auto& [name, entry] : file->entries())
-      if (const int64_t count = not_finite(*file, name))
+    problems = file->damage();
+    for (const auto& [name, entry] : file->entries()) {
+      ++(entry.dtype ? read : unreadable);
+      if (const int64_t count = entry.dtype ? not_finite(*file, name) : 0)
         problems.push_back(text_of(name, ": ", count, " of ", c10::multiply_integers(entry.shape),
                                    " values are NaN or infinite"));
+    }
   }
   std::cout << path << ": ";
   if (problems.empty())
-    std::cout << read << " tensors read, good\n";
+    std::cout << read << " tensors read, "
+              << (unreadable > 0 ? text_of(unreadable, " tensors of a dtype that cannot be read, ") : "")
+              << "good\n";
   else
     std::cout << "DAMAGED\n";
   for (const std::string& problem : problems) std::cout << "  " << problem << "\n";

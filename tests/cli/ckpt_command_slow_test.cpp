@@ -13,6 +13,8 @@
 #include "ckpt/folder_lock.h"
 #include "ckpt/safetensors.h"
 #include "ckpt/shard_file.h"
+#include "ckpt/torch_writer.h"
+#include "ckpt/twin.h"
 #include "ckpt/weight_file.h"
 #include "cli/program.h"
 #include "fixtures.h"
@@ -227,6 +229,27 @@ TEST_F(CkptCommand, verify_ends_with_3_for_values_that_are_not_finite) {
   const Result bad = run("ckpt verify " + save("bad", {{"w", values({1, NAN, INFINITY})}}));
   EXPECT_EQ(bad.code, 3);
   EXPECT_THAT(bad.text, HasSubstr("w: 2 of 3 values"));
+}
+
+TEST_F(CkptCommand, verify_finds_a_changed_byte_of_a_zip_and_counts_what_it_cannot_read) {
+  const std::string pt = path("w.pt");
+  save_torch(pt, {{"w", values({1, 2, 3})}});
+  EXPECT_EQ(run("ckpt verify " + pt).code, 0);
+  std::string bytes = test::read_file(pt);
+  test::damage_storage(bytes);
+  test::write_file(pt, bytes);
+  const Result damaged = run("ckpt verify " + pt);
+  EXPECT_EQ(damaged.code, 3) << damaged.text;
+  EXPECT_THAT(damaged.text,
+              AllOf(HasSubstr("DAMAGED"), HasSubstr("'archive/data/0' do not have their CRC-32")));
+
+  std::string header = R"({"four":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const uint64_t size = header.size();
+  test::write_file(path("f4"), std::string(reinterpret_cast<const char*>(&size), 8) + header + "ab");
+  const Result unread = run("ckpt verify " + path("f4"));
+  EXPECT_EQ(unread.code, 0) << unread.text;
+  EXPECT_THAT(unread.text, HasSubstr("0 tensors read, 1 tensors of a dtype that cannot be read, good"));
 }
 
 TEST_F(CkptCommand, merge_writes_one_model_or_a_grid_with_its_table) {
