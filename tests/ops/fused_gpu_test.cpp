@@ -213,9 +213,11 @@ INSTANTIATE_TEST_SUITE_P(
                                      Shapes{{2, 3, 4, 4, 256}, {2, 3, 1, 1, 256}},
                                      Shapes{{1, 2, 9, 9, 2048}, {1, 2, 1, 1, 2048}},
                                      Shapes{{1, 2, 9, 9, 130}, {1, 1, 1, 1, 130}},
-                                     Shapes{{2, 50, 50, 64}, {2, 1, 1, 64}},  // many strips
-                                     Shapes{{1, 3, 5120}, {1, 1, 5120}},      // several packs a thread
-                                     Shapes{{1, 3, 8192}, {1, 3, 8192}},      // a row each
+                                     Shapes{{2, 50, 50, 64}, {2, 1, 1, 64}},     // many strips
+                                     Shapes{{1, 3, 5120}, {1, 1, 5120}},         // several packs a thread
+                                     Shapes{{2, 5, 14, 5120}, {2, 1, 1, 5120}},  // several turns of rows
+                                     Shapes{{1, 67, 2584}, {1, 1, 2584}}, Shapes{{1, 5, 4096}, {1, 1, 4096}},
+                                     Shapes{{1, 3, 8192}, {1, 3, 8192}},  // a row each
                                      Shapes{{1, 3, 1999}, {1, 1, 1999}}, Shapes{{2, 3, 5003}, {2, 1, 5003}},
                                      Shapes{{1, 2, 9000}, {1, 1, 9000}},  // too wide: the reference
                                      Shapes{{1, 1, 5}, {1, 1, 5}}, Shapes{{5, 8}, {1, 8}},

@@ -1,4 +1,5 @@
-// The second stage of sums over rows: 32 columns a block, each by 32 threads that take every 32nd strip.
+// The second stage of sums over rows: 32 columns a block, each by S threads that take every S-th strip. With
+// few strips a frame, blocks of fewer threads have more loads each.
 #include <algorithm>
 
 #include "ops/cuda/vector.cuh"
@@ -6,11 +7,12 @@
 namespace orrery::kernels::cuda {
 namespace {
 
-constexpr int kColumns = 32, kSlices = 32;
+constexpr int kColumns = 32, kFew = 8, kMany = 32;  // kFew threads a column up to kFewStrips
+constexpr int64_t kFewStrips = 128;
 
-template <class T>
+template <class T, int S>
 __global__ void column_sums(const __grid_constant__ ColumnSums a) {
-  __shared__ float sums[kSlices][kColumns];
+  __shared__ float sums[S][kColumns];
   const int64_t column = int64_t{blockIdx.x} * kColumns + threadIdx.x, frame = blockIdx.y;
   const float* partial = a.partial[blockIdx.z];
   void* out = a.out[blockIdx.z];
@@ -18,7 +20,7 @@ __global__ void column_sums(const __grid_constant__ ColumnSums a) {
   float sum = 0;
   if (column < a.width) {
 #pragma unroll 8
-    for (int64_t strip = threadIdx.y; strip < a.strips; strip += kSlices)
+    for (int64_t strip = threadIdx.y; strip < a.strips; strip += S)
       sum += partial[(frame * a.strips + strip) * a.width + column];
   }
   sums[threadIdx.y][threadIdx.x] = sum;
@@ -26,7 +28,7 @@ __global__ void column_sums(const __grid_constant__ ColumnSums a) {
   if (threadIdx.y > 0 || column >= a.width) return;
   float total = 0;
 #pragma unroll
-  for (int i = 0; i < kSlices; ++i) total += sums[i][threadIdx.x];
+  for (int i = 0; i < S; ++i) total += sums[i][threadIdx.x];
   static_cast<T*>(out)[frame * a.width + column] = static_cast<T>(total);
 }
 
@@ -45,7 +47,10 @@ void launch(const ColumnSums& args, Type type, cudaStream_t stream) {
       }
       const dim3 grid(static_cast<unsigned>((args.width + kColumns - 1) / kColumns),
                       static_cast<unsigned>(part.frames), 2);
-      column_sums<T><<<grid, dim3(kColumns, kSlices), 0, stream>>>(part);
+      if (args.strips <= kFewStrips)
+        column_sums<T, kFew><<<grid, dim3(kColumns, kFew), 0, stream>>>(part);
+      else
+        column_sums<T, kMany><<<grid, dim3(kColumns, kMany), 0, stream>>>(part);
     });
   }
 }

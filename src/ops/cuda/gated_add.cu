@@ -8,12 +8,12 @@ namespace {
 constexpr int64_t kRowsPerBlock = 16;
 
 template <class T, int N, int V, int R>
-__global__ void __launch_bounds__(512, V == 1 ? 2 : 1) gated_add_rows(const GatedAdd a) {
+__global__ void __launch_bounds__(kMaxThreads<N>, kBlocks<N, V>) gated_add_rows(const GatedAdd a) {
   const Strip strip = strip_of(a.rows, kRowsPerBlock);
   const int64_t width = a.rows.width;
 #pragma unroll
   for (int v = 0; v < V; ++v) {
-    const int64_t column = (threadIdx.x + int64_t{v} * blockDim.x) * N;
+    const int64_t column = column_of<N>(v);
     if (column >= width) continue;
     float gate[N];
     load<T, N>(a.gate.data, strip.frame * a.gate.stride + column).unpack(gate);
@@ -44,13 +44,14 @@ __global__ void __launch_bounds__(512, V == 1 ? 2 : 1) gated_add_rows(const Gate
 }
 
 template <class T, int N, int V, int R>
-__global__ void __launch_bounds__(512, V == 1 ? 2 : 1) gated_add_backward_rows(const GatedAddBackward a) {
+__global__ void __launch_bounds__(kMaxThreads<N>, kBlocks<N, V>)
+    gated_add_backward_rows(const GatedAddBackward a) {
   const Strip strip = strip_of(a.rows, kRowsPerStrip);
   const int64_t width = a.rows.width;
   float dgate[V][N] = {};
 #pragma unroll
   for (int v = 0; v < V; ++v) {
-    const int64_t column = (threadIdx.x + int64_t{v} * blockDim.x) * N;
+    const int64_t column = column_of<N>(v);
     if (column >= width) continue;
     float gate[N];
     load<T, N>(a.gate.data, strip.frame * a.gate.stride + column).unpack(gate);

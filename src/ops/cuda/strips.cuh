@@ -2,6 +2,8 @@
 // The geometry of the row kernels: a block works on a strip, consecutive rows of one frame, whose modulation
 // its threads keep in registers. Column sums over a frame are sums within strips, and then over strips in
 // column_sums.cu: the order depends on shapes alone, so the bits are the same every time.
+#include <cuda_pipeline.h>
+
 #include "ops/cuda/vector.cuh"
 
 namespace orrery::kernels::cuda {
@@ -16,9 +18,80 @@ inline __device__ Strip strip_of(const Rows& rows, int64_t rows_per_strip) {
   return {frame, begin, begin + min(rows_per_strip, rows.per_frame - first)};
 }
 
+// The first column of this thread's pack v of a row.
+template <int N>
+__device__ int64_t column_of(int v) {
+  return (threadIdx.x + int64_t{v} * blockDim.x) * N;
+}
+
+// Blocks that an SM must have room for, by the elements of a row that a thread owns: 64, 96 or 200 registers.
+template <int N, int V>
+constexpr int kBlocks = N == 1       ? (V == 1 ? 2 : 1)
+                        : N* V <= 8  ? 3
+                        : N* V <= 16 ? 2
+                                     : 1;
+
+// R rows of a tensor that travel to shared memory while the block works on the rows before. Each thread reads
+// what it copied itself, so there is no barrier.
+template <class T, int N, int V, int R>
+class Ahead {
+ public:
+  static constexpr unsigned kBytes = sizeof(Pack<T, N>) * V * R;  // of shared memory, a thread and tensor
+
+  // tensor: which of those that this block fetches
+  __device__ Ahead(int tensor, const void* data, int64_t width)
+      : data_(static_cast<const T*>(data) + threadIdx.x * N),
+        slot_(reinterpret_cast<Pack<T, N>*>(memory()) + tensor * V * R * blockDim.x + threadIdx.x),
+        width_(width) {}
+
+  __device__ void start(int64_t row, int64_t end) {
+#pragma unroll
+    for (int r = 0; r < R; ++r)
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        const int64_t column = int64_t{v} * blockDim.x * N;
+        if (row + r >= end || threadIdx.x * N + column >= width_) continue;
+        const auto* from = reinterpret_cast<const Pack<T, N>*>(data_ + (row + r) * width_ + column);
+        if constexpr (sizeof(Pack<T, N>) == 16)
+          __pipeline_memcpy_async(slot_ + (r * V + v) * blockDim.x, from, 16);
+        else
+          slot_[(r * V + v) * blockDim.x] = *from;  // for rows that are not aligned
+      }
+    __pipeline_commit();
+  }
+  // After __pipeline_wait_prior. What lies beyond the end or the width is left from before.
+  __device__ void take(Pack<T, N> (&packs)[R][V]) const {
+#pragma unroll
+    for (int r = 0; r < R; ++r)
+#pragma unroll
+      for (int v = 0; v < V; ++v) packs[r][v] = slot_[(r * V + v) * blockDim.x];
+  }
+
+ private:
+  static __device__ uint4* memory() {
+    extern __shared__ uint4 ahead[];
+    return ahead;
+  }
+  const T* data_;
+  Pack<T, N>* slot_;
+  int64_t width_;
+};
+
+// Launches a kernel that keeps `bytes` a thread in Ahead.
+template <class Args>
+void launch_ahead(void (*kernel)(Args), const Args& args, dim3 grid, unsigned threads, unsigned bytes,
+                  cudaStream_t stream) {
+  constexpr unsigned kAlwaysAllowed = 48 * 1024;
+  if (threads * bytes > kAlwaysAllowed)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(threads * bytes));
+  kernel<<<grid, threads, threads * bytes, stream>>>(args);
+}
+
 // Sums each of R values (a power of two) over the block; every thread gets the totals. `shared` must be
 // another one in the call before and the call after: one barrier a call is enough then.
 constexpr int kMaxWarps = 16;
+static_assert(kMaxThreads<1> <= 32 * kMaxWarps);
 template <int R>
 struct alignas(16) BlockSums {
   float of_warp[R][kMaxWarps];  // those of warps that the block has not must be zero
@@ -66,7 +139,7 @@ template <int N, int V>
 __device__ void store_sums(float* partial, int64_t strip, int64_t width, const float (&sums)[V][N]) {
 #pragma unroll
   for (int v = 0; v < V; ++v) {
-    const int64_t column = (threadIdx.x + int64_t{v} * blockDim.x) * N;
+    const int64_t column = column_of<N>(v);
     if (column >= width) continue;
 #pragma unroll
     for (int i = 0; i < N; ++i) partial[strip * width + column + i] = sums[v][i];

@@ -117,10 +117,11 @@ void with_type(Type type, const Run& run) {
 
 // A block covers a row: thread i owns the packs i, i + threads, ... of it, V at most. Calls
 // run.template operator()<N, V>(threads).
+template <int N>
+constexpr int64_t kMaxThreads = N == 1 ? 512 : 320;
 template <int N, int V, class Run>
 bool covers(int64_t packs, const Run& run) {
-  constexpr int64_t kThreads = 512;
-  if (packs > kThreads * V) return false;
+  if (packs > kMaxThreads<N> * V) return false;
   run.template operator()<N, V>(static_cast<unsigned>(((packs + V - 1) / V + 31) / 32 * 32));
   return true;
 }
@@ -128,7 +129,8 @@ template <class T, class Run>
 void with_columns(int64_t width, bool is_aligned, const Run& run) {  // width <= kMaxWidth
   constexpr int N = 16 / sizeof(T);
   if (is_aligned && width % N == 0)
-    covers<N, 1>(width / N, run) || covers<N, 16 / N>(width / N, run);
+    covers<N, 1>(width / N, run) || covers<N, 2>(width / N, run) || covers<N, 4>(width / N, run) ||
+        covers<N, 32 / N>(width / N, run);
   else
     covers<1, 1>(width, run) || covers<1, 4>(width, run) || covers<1, 16>(width, run);
 }
