@@ -6,6 +6,7 @@
 #include <ATen/ops/softmax.h>
 #include <gtest/gtest.h>
 
+#include "autograd/tape.h"
 #include "base/error.h"
 #include "base/rng.h"
 
@@ -65,6 +66,24 @@ TEST(Attention, strided_inputs_give_the_same_result) {
                                            Variable(part(2).contiguous()))
                                 .value();
   EXPECT_LT(relative_error(strided, packed), 1e-7);
+}
+
+TEST(Attention, heads_whose_numbers_are_not_adjacent_give_the_same_result) {
+  const auto transposed = [](uint64_t number) {
+    return random({2, 40, 1, 24}, number).permute({0, 3, 2, 1});
+  };
+  const at::Tensor q = transposed(1), k = transposed(2), v = transposed(3), dout = transposed(4);
+  ASSERT_NE(q.stride(-1), 1);
+  const auto run = [&](bool packed) {
+    Variables in;
+    for (const at::Tensor& x : {q, k, v}) in.emplace_back(packed ? x.contiguous() : x, true);
+    Recording recording;
+    const Variable out = ops::attention(in[0], in[1], in[2]);
+    recording.backward({{out, packed ? dout.contiguous() : dout}});
+    return Tensors{out.value(), in[0].grad(), in[1].grad(), in[2].grad()};
+  };
+  const Tensors got = run(false), want = run(true);
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_LT(relative_error(got[i], want[i]), 1e-6) << i;
 }
 
 TEST(Attention, wrong_shapes_and_types_are_refused) {

@@ -15,6 +15,12 @@ at::Tensor heads_first(const at::Tensor& x) {
   return x.transpose(1, 2);
 }  // (B,S,n,d) <-> (B,n,S,d)
 
+// What ATen's blocked kernel takes: it reads and writes heads as rows of d adjacent numbers, whatever the
+// strides, and lays out its results as its inputs.
+at::Tensor blocked(const at::Tensor& x) {
+  return heads_first(x.stride(-1) == 1 ? x : x.contiguous());
+}
+
 // softmax(q k^T scale) from a stored log-sum-exp, accumulation type, (B,n,Sq,Sk)
 at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse, double scale) {
   const at::Tensor scores =
@@ -27,8 +33,8 @@ at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Ten
 Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
   if (q.is_meta()) return meta::attention(q, k);
   if (q.is_cpu()) {
-    auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(heads_first(q), heads_first(k),
-                                                                      heads_first(v), 0.0, false, {}, scale);
+    auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(blocked(q), blocked(k), blocked(v), 0.0,
+                                                                      false, {}, scale);
     return {heads_first(out), lse};
   }
   const at::Tensor scores =
@@ -44,8 +50,7 @@ AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, c
   if (q.is_meta()) return meta::attention_backward(q, k);
   if (q.is_cpu()) {
     auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        heads_first(dout), heads_first(q), heads_first(k), heads_first(v), heads_first(out), lse, 0.0, false,
-        {}, scale);
+        blocked(dout), blocked(q), blocked(k), blocked(v), blocked(out), lse, 0.0, false, {}, scale);
     return {heads_first(dq), heads_first(dk), heads_first(dv)};
   }
   const at::Tensor p = probabilities(q, k, lse, scale), d = to_acc(heads_first(dout));
