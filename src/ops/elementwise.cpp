@@ -45,6 +45,23 @@ class Mul final : public Op {
   Tensors jvp(const Saved& s, const Tensors& t) const override { return {t[0] * s.in(1) + s.in(0) * t[1]}; }
 };
 
+class Div final : public Op {
+ public:
+  std::string_view name() const override { return "div"; }
+  bool saves_output(size_t) const override { return true; }
+  Tensors forward(const Tensors& in) const override { return {in[0] / in[1]}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    const at::Tensor g = to_acc(dout[0]) / to_acc(s.in(1));
+    at::Tensor da, db;
+    if (s.needs_grad(0)) da = sum_to(g, s.in_shape(0), s.in_dtype(0));
+    if (s.needs_grad(1)) db = sum_to(g * to_acc(s.out(0)).neg(), s.in_shape(1), s.in_dtype(1));
+    return {da, db};
+  }
+  Tensors jvp(const Saved& s, const Tensors& t) const override {
+    return {(t[0] - s.out(0) * t[1]) / s.in(1)};
+  }
+};
+
 class Scale final : public Op {
  public:
   explicit Scale(double factor) : factor_(factor) {}
@@ -106,6 +123,10 @@ Variable ops::sub(const Variable& a, const Variable& b) {
 Variable ops::mul(const Variable& a, const Variable& b) {
   require_same_dtype("mul", a, b);
   return apply_op(std::make_shared<Mul>(), {a, b})[0];
+}
+Variable ops::div(const Variable& a, const Variable& b) {
+  require_same_dtype("div", a, b);
+  return apply_op(std::make_shared<Div>(), {a, b})[0];
 }
 Variable ops::scale(const Variable& a, double factor) {
   return apply_op(std::make_shared<Scale>(factor), {a})[0];

@@ -8,6 +8,7 @@ namespace orrery::ops {
 Variable add(const Variable& a, const Variable& b);
 Variable sub(const Variable& a, const Variable& b);
 Variable mul(const Variable& a, const Variable& b);
+Variable div(const Variable& a, const Variable& b);
 Variable scale(const Variable& a, double factor);
 // Another floating type; the gradient is cast back. Returns x itself where the type is right already.
 Variable cast(const Variable& x, at::ScalarType type);

@@ -6,6 +6,8 @@
 #include <string>
 #include <tuple>
 
+#include "ops/conv3d.h"
+
 namespace orrery::kernels::cpu {
 
 // y = layer_norm(x) * (1 + scale) + shift over the last dim; scale and shift broadcast against x. The norm is
@@ -78,6 +80,40 @@ AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, c
 at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
                          const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk,
                          const at::Tensor& tv, double scale);
+
+// Convolution in time and space of history and x joined (ops/conv3d.h); history and bias may be undefined.
+at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tensor& weight,
+                  const at::Tensor& bias, const ConvGeometry& geometry);
+
+struct Conv3dSaved {
+  at::Tensor x, history, weight;
+  bool wants_dx, wants_dweight, wants_dbias;  // dx: and dhistory
+};
+struct Conv3dGrads {
+  at::Tensor dx, dhistory, dweight, dbias;
+};
+Conv3dGrads conv3d_backward(const at::Tensor& dout, const Conv3dSaved& saved, const ConvGeometry& geometry);
+
+// y = x / max(|x|, 1e-12) * sqrt(C) * gamma over the channels of x (B,C,T,H,W), and silu(y) if asked for;
+// rounded after norm, quotient, each product and silu.
+at::Tensor channel_norm(const at::Tensor& x, const at::Tensor& gamma, bool has_silu);
+
+struct ChannelNormSaved {
+  at::Tensor x, gamma;
+  bool has_silu, wants_dx, wants_dgamma;
+};
+struct ChannelNormGrads {
+  at::Tensor dx, dgamma;
+};
+ChannelNormGrads channel_norm_backward(const at::Tensor& dout, const ChannelNormSaved& saved);
+
+// For its derivatives, in the accumulation type: y = unit * gain.
+struct ChannelUnits {
+  at::Tensor unit, norm, gain;  // x / norm; max(|x|, 1e-12); sqrt(C) gamma
+};
+ChannelUnits channel_units(const at::Tensor& x, const at::Tensor& gamma);
+// The Jacobian of x -> unit, which is symmetric, times v.
+at::Tensor project_channels(const at::Tensor& v, const at::Tensor& unit, const at::Tensor& norm);
 
 }  // namespace orrery::kernels::cpu
 

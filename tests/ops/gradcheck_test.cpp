@@ -7,6 +7,8 @@
 #include "ops/activation.h"
 #include "ops/adaln.h"
 #include "ops/attention.h"
+#include "ops/channel_norm.h"
+#include "ops/conv3d.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -15,6 +17,7 @@
 #include "ops/reduce.h"
 #include "ops/rope.h"
 #include "ops/shape.h"
+#include "ops/upsample.h"
 
 namespace orrery {
 namespace {
@@ -69,6 +72,8 @@ TEST(Gradcheck, elementwise_with_broadcast) {
         return Variables{ops::add(in[0], in[1]), ops::sub(in[0], in[1]), ops::mul(in[0], in[1])};
       },
       {random({2, 1, 3}, 1), random({4, 1}, 2)});
+  gradcheck([](V in) { return Variables{ops::div(in[0], in[1])}; },
+            {random({2, 1, 3}, 1), random({4, 1}, 2).abs() + 1});
   gradcheck(
       [](V in) {
         return Variables{ops::scale(in[0], -1.5), ops::cast(in[0], at::kDouble)};
@@ -97,6 +102,29 @@ TEST(Gradcheck, shape_ops) {
                          ops::concat({parts[2], in[1]}, 0)};  // parts[1] is unused: its gradient is zero
       },
       {random({2, 6}, 1), random({1, 2}, 2)});
+}
+
+TEST(Gradcheck, conv3d_with_history_and_without) {
+  const ConvGeometry causal{.pad_before = {1, 1, 1}, .pad_after = {0, 1, 1}};
+  const ConvGeometry strided{.stride = {2, 2, 1}, .pad_before = {0, 0, 1}, .pad_after = {0, 1, 0}};
+  for (const ConvGeometry& geometry : {causal, strided})
+    gradcheck(
+        [&](V in) { return Variables{ops::conv3d(in[0], in[1], in[2], in[3], geometry)}; },
+        {random({2, 3, 2, 4, 3}, 1), random({2, 3, 1, 4, 3}, 2), random({4, 3, 3, 3, 2}, 3), random({4}, 4)});
+  gradcheck([&](V in) { return Variables{ops::conv3d(in[0], Variable(), in[1], Variable(), causal)}; },
+            {random({1, 2, 3, 2, 3}, 1), random({3, 2, 3, 3, 3}, 2)});
+}
+
+TEST(Gradcheck, channel_norm) {
+  gradcheck(
+      [](V in) {
+        return Variables{ops::channel_norm(in[0], in[1]), ops::channel_norm_silu(in[0], in[1])};
+      },
+      {random({2, 5, 2, 1, 3}, 1), random({5, 1, 1, 1}, 2)});
+}
+
+TEST(Gradcheck, upsample_nearest) {
+  gradcheck([](V in) { return Variables{ops::upsample_nearest(in[0], 2)}; }, {random({1, 2, 2, 3, 1}, 1)});
 }
 
 TEST(Gradcheck, timestep_embedding) {

@@ -1,0 +1,42 @@
+#include "ops/upsample.h"
+
+#include "autograd/tape.h"
+#include "base/error.h"
+#include "ops/numeric.h"
+
+namespace orrery {
+namespace {
+
+class UpsampleNearest final : public Op {
+ public:
+  explicit UpsampleNearest(int64_t factor) : factor_(factor) {}
+  std::string_view name() const override { return "upsample_nearest"; }
+  bool saves_input(size_t) const override { return false; }
+
+  Tensors forward(const Tensors& in) const override {
+    const at::Tensor& x = in[0];
+    return {x.unsqueeze(4)
+                .unsqueeze(6)
+                .expand({-1, -1, -1, -1, factor_, -1, factor_})
+                .reshape({x.size(0), x.size(1), x.size(2), x.size(3) * factor_, x.size(4) * factor_})};
+  }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    const Shape& x = s.in_shape(0);
+    const at::Tensor squares = to_acc(dout[0]).reshape({x[0], x[1], x[2], x[3], factor_, x[4], factor_});
+    return {squares.sum(at::IntArrayRef{4, 6}).to(s.in_dtype(0))};
+  }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return forward(t); }
+
+ private:
+  int64_t factor_;
+};
+
+}  // namespace
+
+Variable ops::upsample_nearest(const Variable& x, int64_t factor) {
+  require(x.dim() == 5 && factor >= 1, "upsample_nearest: factor ", factor, " for x ",
+          at::IntArrayRef(x.shape()), ", wanted (B,C,T,H,W)");
+  return apply_op(std::make_shared<UpsampleNearest>(factor), {x})[0];
+}
+
+}  // namespace orrery
