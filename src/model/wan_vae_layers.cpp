@@ -1,0 +1,199 @@
+#include "model/wan_vae_layers.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/attention.h"
+#include "ops/channel_norm.h"
+#include "ops/conv3d.h"
+#include "ops/elementwise.h"
+#include "ops/shape.h"
+#include "ops/upsample.h"
+
+namespace orrery {
+namespace {
+
+constexpr int64_t kTime = 2;  // the axis
+
+Init conv_init(int64_t fan_in) {
+  return Init::truncated_normal(1 / std::sqrt(static_cast<double>(fan_in)));
+}
+
+Shape conv_shape(const CausalConv3dConfig& c) {
+  return {c.out, c.in, c.kernel[0], c.kernel[1], c.kernel[2]};
+}
+
+Shape norm_shape(int64_t channels, int64_t axes) {
+  Shape shape(static_cast<size_t>(axes) + 1, 1);
+  shape[0] = channels;
+  return shape;
+}
+
+CausalConv3dConfig cube(int64_t in, int64_t out) {
+  return {.in = in, .out = out, .kernel = {3, 3, 3}, .padding = {1, 1, 1}};
+}
+
+Variable frames(const Variable& x, int64_t begin, int64_t end) {
+  return ops::slice(x, kTime, begin, end);
+}
+
+// The last `count` frames of history and x, fewer if there are not so many. A copy: a view would keep all of
+// x.
+Variable last_frames(const Variable& history, const Variable& x, int64_t count) {
+  const int64_t before = history.defined() ? history.size(kTime) : 0, length = x.size(kTime);
+  const int64_t from_x = std::min(count, length), from_history = std::min(count - from_x, before);
+  Variables parts;
+  if (from_history > 0) parts.push_back(frames(history, before - from_history, before));
+  parts.push_back(frames(x, length - from_x, length));
+  return ops::concat(parts, kTime);
+}
+
+}  // namespace
+
+CausalConv3d::CausalConv3d(Module* parent, std::string name, const CausalConv3dConfig& c)
+    : VaeLayer(parent, std::move(name)),
+      config(c),
+      weight(this, "weight", conv_shape(c), conv_init(c.in * c.kernel[0] * c.kernel[1] * c.kernel[2])),
+      bias(this, "bias", {c.out}, Init::zeros()) {}
+
+Variable CausalConv3d::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
+  const int64_t remembered = 2 * config.padding[0];
+  if (remembered == 0) return after(Variable(), x_BCTHW);
+  Variable& history = cache[*this];
+  const Variable y = after(history, x_BCTHW);
+  history = last_frames(history, x_BCTHW, remembered);
+  return y;
+}
+
+Variable CausalConv3d::after(const Variable& history, const Variable& x_BCTHW) const {
+  const Scope scope(*this);
+  const auto [time, rows, columns] = config.padding;
+  const int64_t known = history.defined() ? history.size(kTime) : 0;
+  return ops::conv3d(x_BCTHW, history, weight, bias,
+                     {.stride = config.stride,
+                      .pad_before = {std::max<int64_t>(2 * time - known, 0), rows, columns},
+                      .pad_after = {0, rows, columns}});
+}
+
+FrameConv::FrameConv(Module* parent, std::string name, int64_t in, int64_t out, int64_t kernel)
+    : Module(parent, std::move(name)),
+      weight(this, "weight", {out, in, kernel, kernel}, conv_init(in * kernel * kernel)),
+      bias(this, "bias", {out}, Init::zeros()) {}
+
+Variable FrameConv::operator()(const Variable& x_BCTHW, int64_t stride, int64_t pad_before,
+                               int64_t pad_after) const {
+  const Scope scope(*this);
+  const Shape& w = weight.shape();
+  return ops::conv3d(x_BCTHW, Variable(), ops::reshape(weight, {w[0], w[1], 1, w[2], w[3]}), bias,
+                     {.stride = {1, stride, stride},
+                      .pad_before = {0, pad_before, pad_before},
+                      .pad_after = {0, pad_after, pad_after}});
+}
+
+ChannelNorm::ChannelNorm(Module* parent, std::string name, int64_t channels, int64_t axes)
+    : Module(parent, std::move(name)), gamma(this, "gamma", norm_shape(channels, axes), Init::ones()) {}
+
+Variable ChannelNorm::operator()(const Variable& x_BCTHW) const {
+  const Scope scope(*this);
+  return ops::channel_norm(x_BCTHW, gamma);
+}
+
+Variable ChannelNorm::silu(const Variable& x_BCTHW) const {
+  const Scope scope(*this);
+  return ops::channel_norm_silu(x_BCTHW, gamma);
+}
+
+VaeResidualBlock::VaeResidualBlock(Module* parent, std::string name, int64_t in, int64_t out)
+    : VaeLayer(parent, std::move(name)),
+      norm1(this, "residual.0", in, 3),
+      conv1(this, "residual.2", cube(in, out)),
+      norm2(this, "residual.3", out, 3),
+      conv2(this, "residual.6", cube(out, out)) {
+  if (in != out)
+    shortcut = std::make_unique<CausalConv3d>(this, "shortcut",
+                                              CausalConv3dConfig{.in = in, .out = out, .kernel = {1, 1, 1}});
+}
+
+Variable VaeResidualBlock::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
+  const Scope scope(*this);
+  const Variable y = conv2(norm2.silu(conv1(norm1.silu(x_BCTHW), cache)), cache);
+  return ops::add(y, shortcut ? (*shortcut)(x_BCTHW, cache) : x_BCTHW);
+}
+
+VaeAttention::VaeAttention(Module* parent, std::string name, int64_t channels)
+    : VaeLayer(parent, std::move(name)),
+      norm(this, "norm", channels, 2),
+      to_qkv(this, "to_qkv", channels, 3 * channels, 1),
+      proj(this, "proj", channels, channels, 1) {}
+
+Variable VaeAttention::operator()(const Variable& x_BCTHW, FrameCache&) const {
+  const Scope scope(*this);
+  const Variable qkv = to_qkv(norm(x_BCTHW), 1, 0, 0);
+  Variables attended;  // frame by frame: scores of one frame are in memory at a time
+  for (int64_t t = 0; t < qkv.size(kTime); ++t) attended.push_back(attend(frames(qkv, t, t + 1)));
+  return ops::add(proj(ops::concat(attended, kTime), 1, 0, 0), x_BCTHW);
+}
+
+Variable VaeAttention::attend(const Variable& qkv_BCHW) const {
+  const int64_t B = qkv_BCHW.size(0), C = qkv_BCHW.size(1) / 3, H = qkv_BCHW.size(3), W = qkv_BCHW.size(4);
+  const Variable tokens = ops::rearrange(qkv_BCHW, {B, 3, C, H * W}, {1, 0, 3, 2}, {3 * B, H * W, 1, C});
+  const Variables qkv = ops::chunk(tokens, 3, 0);  // (B,HW,1,C) each
+  const Variable out = ops::attention(qkv[0], qkv[1], qkv[2]);
+  return ops::rearrange(out, {B, H * W, C}, {0, 2, 1}, {B, C, 1, H, W});
+}
+
+VaeDownsample::VaeDownsample(Module* parent, std::string name, int64_t channels, bool time)
+    : VaeLayer(parent, std::move(name)), resample(this, "resample.1", channels, channels, 3) {
+  if (time)
+    time_conv = std::make_unique<CausalConv3d>(
+        this, "time_conv",
+        CausalConv3dConfig{.in = channels, .out = channels, .kernel = {3, 1, 1}, .stride = {2, 1, 1}});
+}
+
+Variable VaeDownsample::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
+  const Scope scope(*this);
+  const Variable x = resample(x_BCTHW, 2, 0, 1);
+  if (!time_conv) return x;
+  Variable& last = cache[*time_conv];
+  const Variable before = last;
+  const int64_t count = x.size(kTime);
+  require((before.defined() ? count : count - 1) % 2 == 0, path(), ": ", count, " frames, wanted ",
+          before.defined() ? "2 n after a film's first part" : "1 + 2 n at a film's beginning");
+  last = last_frames(Variable(), x, 1);
+  if (before.defined()) return time_conv->after(before, x);
+  if (count == 1) return x;
+  return ops::concat({frames(x, 0, 1), time_conv->after(Variable(), x)}, kTime);
+}
+
+VaeUpsample::VaeUpsample(Module* parent, std::string name, int64_t channels, bool time)
+    : VaeLayer(parent, std::move(name)), resample(this, "resample.1", channels, channels / 2, 3) {
+  if (time)
+    time_conv = std::make_unique<CausalConv3d>(
+        this, "time_conv",
+        CausalConv3dConfig{.in = channels, .out = 2 * channels, .kernel = {3, 1, 1}, .padding = {1, 0, 0}});
+}
+
+Variable VaeUpsample::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
+  const Scope scope(*this);
+  Variable x = x_BCTHW;
+  if (time_conv && cache[*time_conv].defined()) {
+    x = doubled(x, cache);
+  } else if (time_conv) {
+    Shape unseen = x.shape();
+    unseen[kTime] = 2;
+    cache[*time_conv] = Variable(at::zeros(unseen, x.value().options()));
+    const int64_t count = x.size(kTime);
+    if (count > 1) x = ops::concat({frames(x, 0, 1), doubled(frames(x, 1, count), cache)}, kTime);
+  }
+  return resample(ops::upsample_nearest(x, 2), 1, 1, 1);
+}
+
+Variable VaeUpsample::doubled(const Variable& x_BCTHW, FrameCache& cache) const {
+  const Variable y = (*time_conv)(x_BCTHW, cache);  // channels: those of even frames, then those of odd ones
+  const int64_t B = y.size(0), C = y.size(1) / 2, T = y.size(kTime), H = y.size(3), W = y.size(4);
+  return ops::rearrange(y, {B, 2, C, T, H, W}, {0, 2, 3, 1, 4, 5}, {B, C, 2 * T, H, W});
+}
+
+}  // namespace orrery
