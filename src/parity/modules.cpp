@@ -8,6 +8,7 @@
 #include "parity/optim.h"
 #include "parity/registry.h"
 #include "parity/sampler.h"
+#include "parity/wan_vae.h"
 
 namespace orrery {
 
@@ -37,6 +38,17 @@ std::span<const CaseModule> case_modules() {
       {"lr_schedule", run_lr_schedule},
       {"ema_power", run_ema_power},
       {"clip_grad_norm", run_clip_grad_norm},
+      {"wan_vae_encode", run_wan_vae_encode},
+      {"wan_vae_decode", run_wan_vae_decode},
+      {"wan_vae_decode_stream", run_wan_vae_decode_stream},
+      {"op_causal_conv3d", run_op_causal_conv3d},
+      {"op_vae_resblock", run_op_vae_resblock},
+      {"op_vae_resample", run_op_vae_resample},
+      {"op_vae_norm", run_op_vae_norm},
+      {"op_vae_attention", run_op_vae_attention},
+      {"op_vae_latent_norm", run_op_vae_latent_norm},
+      {"op_pixels_to_model", run_op_pixels_to_model},
+      {"op_video_to_u8", run_op_video_to_u8},
       {"merge_soup", run_merge},
       {"merge_task_arithmetic", run_merge},
       {"merge_ties", run_merge},

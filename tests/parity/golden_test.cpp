@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "fixtures.h"
+#include "one_thread.h"
 #include "parity/run.h"
 
 namespace orrery {
@@ -15,6 +16,7 @@ class GoldenCases : public testing::TestWithParam<std::string> {
  protected:
   void run_all(const std::filesystem::path& folder) {
     const c10::InferenceMode guard;
+    const test::OneThread threads;
     std::ostringstream out;
     const Exit code = run_parity({.files = test::files_in(folder, GetParam(), ".safetensors")}, out);
     EXPECT_EQ(code, Exit::done) << out.str();
@@ -33,7 +35,7 @@ TEST_P(GoldenCases, of_the_shared_collection_pass) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenCases,
                          testing::Values("dit_", "distill_attention_jvp_", "flow_", "sampler_", "optim_",
-                                         "ema_", "pt_", "dcp_", "merge_"),
+                                         "ema_", "pt_", "dcp_", "merge_", "vae_"),
                          [](const auto& family) { return family.param.substr(0, family.param.size() - 1); });
 
 }  // namespace
