@@ -87,7 +87,7 @@ const WanVaeConfig& checked(const WanVaeConfig& c) {
 
 void check_film(const Variable& x, const WanVaeConfig& c, bool is_first) {
   const int64_t factor = c.temporal_factor(), side = c.spatial_factor();
-  require(x.dim() == 5 && x.size(1) == 3, "wan vae: film ", at::IntArrayRef(x.shape()),
+  require(x.dim() == 5 && x.size(0) > 0 && x.size(1) == 3, "wan vae: film ", at::IntArrayRef(x.shape()),
           ", wanted (B,3,F,H,W)");
   const int64_t frames = x.size(kTime), rest = is_first ? frames - 1 : frames;
   require(rest >= (is_first ? 0 : factor) && rest % factor == 0, "wan vae: ", frames, " frames, wanted ",
@@ -98,7 +98,8 @@ void check_film(const Variable& x, const WanVaeConfig& c, bool is_first) {
 }
 
 void check_latents(const Variable& z, const WanVaeConfig& c) {
-  require(z.dim() == 5 && z.size(1) == c.z_dim && z.size(kTime) > 0 && z.size(3) > 0 && z.size(4) > 0,
+  require(z.dim() == 5 && z.size(0) > 0 && z.size(1) == c.z_dim && z.size(kTime) > 0 && z.size(3) > 0 &&
+              z.size(4) > 0,
           "wan vae: latents ", at::IntArrayRef(z.shape()), ", wanted (B,", c.z_dim, ",T,h,w)");
 }
 

@@ -37,6 +37,13 @@ void require_same_type(const LatentScale& scale, const Variable& x) {
           ", latent_inv_std ", scale.inv_std.dtype());
 }
 
+// The network of the case. Error, besides wan_vae_config's: an option that is not known.
+WanVaeConfig network_of(const Case& c) {
+  require_known_options(c, {"dim", "z_dim", "dim_mult", "num_res_blocks", "attn_scales",
+                            "temperal_downsample", "dropout", "temporal_window", "clamp"});
+  return wan_vae_config(c.config);
+}
+
 // Runs a layer on the parts of inputs.x, and collects its results and, under `caches`, what it remembers.
 NamedTensors run_in_parts(const Case& c, at::Device device, Module& net, const VaeLayer& layer,
                           const std::vector<std::pair<std::string, const Module*>>& caches) {
@@ -88,7 +95,7 @@ WanVaeConfig wan_vae_config(const Json& config) {
 }
 
 NamedTensors run_wan_vae_encode(const Case& c, at::Device device) {
-  WanVae net(wan_vae_config(c.config), WanVaePart::encoder);
+  WanVae net(network_of(c), WanVaePart::encoder);
   const NamedVariables weights = load_weights(net, c, device), in = input_variables(c, device, {"x"});
   const LatentScale scale = scale_of(c, device);
   require_same_type(scale, in.at("x"));
@@ -98,7 +105,7 @@ NamedTensors run_wan_vae_encode(const Case& c, at::Device device) {
 }
 
 NamedTensors run_wan_vae_decode(const Case& c, at::Device device) {
-  WanVae net(wan_vae_config(c.config), WanVaePart::decoder);
+  WanVae net(network_of(c), WanVaePart::decoder);
   const NamedVariables weights = load_weights(net, c, device), in = input_variables(c, device, {"z"});
   const LatentScale scale = scale_of(c, device);
   require_same_type(scale, in.at("z"));
@@ -111,7 +118,7 @@ NamedTensors run_wan_vae_decode(const Case& c, at::Device device) {
 }
 
 NamedTensors run_wan_vae_decode_stream(const Case& c, at::Device device) {
-  WanVae net(wan_vae_config(c.config), WanVaePart::decoder);
+  WanVae net(network_of(c), WanVaePart::decoder);
   load_weights(net, c, device);
   const LatentScale scale = scale_of(c, device);
   FrameCache cache;

@@ -36,6 +36,7 @@ TEST_F(WanVaeRunner, options_that_do_not_fit_are_refused_by_name) {
   };
   EXPECT_THAT(encoding({{"attn_scales", {0.5}}}), HasSubstr("attn_scales is not empty"));
   EXPECT_THAT(encoding({{"dropout", 0.1}}), HasSubstr("dropout is not 0"));
+  EXPECT_THAT(encoding({{"widen", 2}}), HasSubstr("option widen is not known"));
   EXPECT_THAT(encoding({{"dim", 0}}), HasSubstr("dim is 0"));
   EXPECT_THAT(encoding({{"dim", 8}}), HasSubstr("weights.encoder.conv1.weight: shape [4, 3, 3, 3, 3]"));
   EXPECT_THAT(encoding({{"dim_mult", {1, 2, 4, UINT64_MAX}}}), HasSubstr("dim_mult"));
