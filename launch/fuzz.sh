@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-names=("${@:-safetensors torch_file dcp_metadata manifest ini jsonl}")
+names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl}")
 read -ra names <<< "${names[*]}"
 
 launch/setup.sh cpu fuzz
@@ -27,13 +27,21 @@ seeds() {  # name: copies its seeds to the folder that the fuzzer begins with
       for metadata in tests/golden/dcp_*/.metadata tests/golden/dcp_*/*/.metadata; do
         cp "$metadata" "$folder/$(tr / _ <<< "${metadata#tests/golden/}")"
       done ;;
+    dcp_folder)
+      local part
+      for part in tests/golden/dcp_tiny/*; do
+        { cat "$part/.metadata"; printf '\n--distcp--\n'; cat "$part/__0_0.distcp"; printf '\n--distcp--\n'; cat "$part/__1_0.distcp"; } \
+          > "$folder/$(basename "$part")"
+      done ;;
   esac
   [ ! -d "tests/fuzz/corpus/$1" ] || cp tests/fuzz/corpus/"$1"/* "$folder"
 }
 
 # The LibTorch wheel is not instrumented: containers that cross its border look overflown.
 run() {  # name
-  ASAN_OPTIONS=detect_container_overflow=0 "build/fuzz/fuzz/$1" -max_total_time="$seconds" -max_len=65536 -timeout=10 \
+  local longest=65536
+  [ "$1" != dcp_folder ] || longest=131072
+  ASAN_OPTIONS=detect_container_overflow=0 "build/fuzz/fuzz/$1" -max_total_time="$seconds" -max_len="$longest" -timeout=10 \
     -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 -artifact_prefix="build/fuzz/found/$1-" \
     "build/fuzz/corpus/$1" "build/fuzz/seeds/$1" > "build/fuzz/$1.log" 2>&1
 }
