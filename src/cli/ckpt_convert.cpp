@@ -127,9 +127,9 @@ Exit ckpt_import(const std::vector<std::string>& arguments) {
         return names;
       }());
   settings.bind("weights", weights, "ema: the averages net_ema.*");
-  settings.bind(
-      "partial", partial,
-      "patterns (* any characters, ? one) of names that may be missing, unexpected, or of another shape or dtype");
+  settings.bind("partial", partial,
+                "patterns (* any characters, ? one) of names that may be missing, unexpected, or of another "
+                "shape or dtype");
   settings.bind("dtype", out.dtype, "of floating tensors");
   settings.bind("format", out.format, "of OUT");
   const Usage usage = {
