@@ -86,6 +86,8 @@ void check(const Variable& x, const Variable& history, const Variable& weight, c
            const ConvGeometry& geometry) {
   require(x.dim() == 5 && weight.dim() == 5 && x.size(1) == weight.size(1), "conv3d: weight ",
           at::IntArrayRef(weight.shape()), " for x ", at::IntArrayRef(x.shape()));
+  require(c10::multiply_integers(weight.shape()) > 0, "conv3d: weight ", at::IntArrayRef(weight.shape()),
+          " is empty");
   require(!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0)),
           "conv3d: bias of another size than the ", weight.size(0), " outputs");
   require(x.dtype() == weight.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), "conv3d: x is ",

@@ -72,6 +72,7 @@ TEST_F(Conv3d, bits_of_a_frame_do_not_depend_on_the_division_of_a_film) {
 
 TEST_F(Conv3d, wrong_shapes_and_types_are_refused) {
   EXPECT_THROW(run(x.narrow(1, 0, 4), {}, weight, bias, geometry), Error);
+  EXPECT_THROW(run(x, {}, weight.narrow(0, 0, 0), bias.narrow(0, 0, 0), geometry), Error);
   EXPECT_THROW(run(x, history.narrow(3, 0, 6), weight, bias, geometry), Error);
   EXPECT_THROW(run(x, history.to(at::kDouble), weight, bias, geometry), Error);
   EXPECT_THROW(run(x, history[0], weight, bias, geometry), Error);
