@@ -20,8 +20,8 @@ at::Tensor film(at::IntArrayRef shape) {
 TEST(WanTokenizer, encodes_and_decodes_as_the_network_on_scaled_latents) {
   const test::OneThread guard;
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    const auto net = test::small_vae(type);
-    const WanTokenizer tokenizer(test::small_vae(type), {.encode = 4, .decode = 1});
+    const auto net = test::random_vae(type);
+    const WanTokenizer tokenizer(test::random_vae(type), {.encode = 4, .decode = 1});
     const LatentScale scale = wan_latent_scale(type, at::kCPU);
     const at::Tensor video = film({2, 3, 5, 8, 16});
     const at::Tensor latents = tokenizer.encode(video);
@@ -35,7 +35,7 @@ TEST(WanTokenizer, encodes_and_decodes_as_the_network_on_scaled_latents) {
 
 TEST(WanTokenizer, films_latents_and_windows_that_do_not_fit_are_refused) {
   const test::OneThread guard;
-  const WanTokenizer tokenizer(test::small_vae(at::kFloat), {});
+  const WanTokenizer tokenizer(test::random_vae(at::kFloat), {});
   const at::Tensor good = film({1, 3, 5, 8, 16});
   EXPECT_THROW(tokenizer.encode(good.narrow(2, 0, 4)), Error);
   EXPECT_THROW(tokenizer.encode(good.narrow(4, 0, 12)), Error);
@@ -43,9 +43,9 @@ TEST(WanTokenizer, films_latents_and_windows_that_do_not_fit_are_refused) {
   const at::Tensor latents = at::zeros({1, 16, 2, 2, 2}, at::kFloat);
   EXPECT_THROW(tokenizer.decode(latents.narrow(1, 0, 15)), Error);
   EXPECT_THROW(tokenizer.decode(latents / 0), Error);
-  EXPECT_THROW(WanTokenizer(test::small_vae(at::kFloat), {.encode = 6}), Error);
-  EXPECT_THROW(WanTokenizer(test::small_vae(at::kFloat), {.decode = 0}), Error);
-  EXPECT_THROW(WanTokenizer(test::small_vae(at::kHalf), {}), Error);
+  EXPECT_THROW(WanTokenizer(test::random_vae(at::kFloat), {.encode = 6}), Error);
+  EXPECT_THROW(WanTokenizer(test::random_vae(at::kFloat), {.decode = 0}), Error);
+  EXPECT_THROW(WanTokenizer(test::random_vae(at::kHalf), {}), Error);
 }
 
 // Channels 0, 5 and 15 as bfloat16 numbers of the reference: mean, deviation, reciprocal of the deviation.

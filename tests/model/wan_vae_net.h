@@ -1,12 +1,12 @@
 #pragma once
-// A small network of the Wan2.1 autoencoder's shape for tests: every weight is random, norms' gammas and
+// A network of the Wan2.1 autoencoder's shape for tests: every weight is random, norms' gammas and
 // biases too.
 #include "base/rng.h"
 #include "model/wan_vae.h"
 
 namespace orrery::test {
 
-inline std::unique_ptr<WanVae> small_vae(at::ScalarType type, int64_t dim = 4) {
+inline std::unique_ptr<WanVae> random_vae(at::ScalarType type, int64_t dim = 4) {
   auto net = std::make_unique<WanVae>(WanVaeConfig{.dim = dim}, WanVaePart::both);
   net->materialize(at::kCPU, type);
   net->initialize(3);

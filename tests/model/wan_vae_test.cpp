@@ -27,7 +27,7 @@ std::string refusal(const Run& run) {
 class WanVaeOf : public testing::TestWithParam<at::ScalarType> {
  protected:
   const test::OneThread guard;
-  const std::unique_ptr<WanVae> net = test::small_vae(GetParam());
+  const std::unique_ptr<WanVae> net = test::random_vae(GetParam());
   const Variable film{test::film_values({1, 3, 9, 8, 16}, GetParam())};
   const Variable latents{test::film_values({1, 16, 3, 1, 2}, GetParam())};
 
@@ -90,7 +90,7 @@ TEST(WanVae, attention_of_384_channels_agrees_with_float64) {
 
 TEST(WanVae, films_that_do_not_fit_are_refused) {
   const test::OneThread guard;
-  const auto net = test::small_vae(at::kFloat);
+  const auto net = test::random_vae(at::kFloat);
   const auto encoding = [&](at::IntArrayRef shape) {
     return refusal([&] { net->encode(Variable(test::film_values(shape, at::kFloat)), 4); });
   };
