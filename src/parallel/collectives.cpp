@@ -61,13 +61,14 @@ std::deque<Stage> all_gather(const Collective& call, const CommGroup& group) {
 std::deque<Stage> all_to_all(const Collective& call, const CommGroup& group) {
   const Pieces to = pieces_of(call.out_counts, call.out.itemsize()),
                from = pieces_of(call.in_counts, call.in.itemsize());
+  const bool copies_own = !call.leaves_own;
   char *out = bytes_of(call.out), *in = bytes_of(call.in);
   const auto post = [=](mpi::Exchange& exchange) {
     for_each_peer(group, [&](int peer, int world) {
       exchange.receive(world, out + to.offset[peer], to.bytes[peer]);
       exchange.send(world, in + from.offset[peer], from.bytes[peer]);
     });
-    copy_own(out + to.offset[group.rank], in + from.offset[group.rank], to.bytes[group.rank]);
+    if (copies_own) copy_own(out + to.offset[group.rank], in + from.offset[group.rank], to.bytes[group.rank]);
   };
   return {{post, {}}};
 }

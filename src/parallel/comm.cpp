@@ -125,7 +125,8 @@ Work Comm::launch(Collective call) {
     work.title_ = std::move(title);
     return work;
   }
-  if (call.in.defined() && !call.in.is_meta() && call.in.const_data_ptr() != call.out.const_data_ptr())
+  if (call.in.defined() && !call.leaves_own && !call.in.is_meta() &&
+      call.in.const_data_ptr() != call.out.const_data_ptr())
     call.out.view(-1).copy_(call.in.view(-1));
   return {};
 }
@@ -189,10 +190,26 @@ Work Comm::all_to_all(at::Tensor out, at::Tensor in, std::string_view label) {
 
 Work Comm::all_to_all(at::Tensor out, at::Tensor in, Counts out_counts, Counts in_counts,
                       std::string_view label) {
-  Collective call{
-      .kind = Kind::all_to_all, .label = std::string(label), .out = std::move(out), .in = std::move(in)};
-  call.out_counts = std::move(out_counts);
-  call.in_counts = std::move(in_counts);
+  return all_to_all({.kind = Kind::all_to_all,
+                     .label = std::string(label),
+                     .out = std::move(out),
+                     .in = std::move(in),
+                     .out_counts = std::move(out_counts),
+                     .in_counts = std::move(in_counts)});
+}
+
+Work Comm::exchange_with_others(at::Tensor out, at::Tensor in, Counts out_counts, Counts in_counts,
+                                std::string_view label) {
+  return all_to_all({.kind = Kind::all_to_all,
+                     .label = std::string(label),
+                     .out = std::move(out),
+                     .in = std::move(in),
+                     .out_counts = std::move(out_counts),
+                     .in_counts = std::move(in_counts),
+                     .leaves_own = true});
+}
+
+Work Comm::all_to_all(Collective call) {
   check(call, call.out);
   check(call, call.in);
   check_counts(call, call.out_counts, call.out);

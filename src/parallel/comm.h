@@ -82,6 +82,7 @@ struct Collective {
          in_counts = {};  // elements from and to each rank (one of them where the other is implied)
   ReduceOp op = ReduceOp::sum;
   int root = 0;
+  bool leaves_own = false;  // all_to_all: this rank's piece for itself is not copied
 };
 std::string_view name_of(Collective::Kind kind);
 
@@ -103,6 +104,10 @@ class Comm {
   // in: one piece for each rank; out: the piece from each rank.
   Work all_to_all(at::Tensor out, at::Tensor in, std::string_view label);
   Work all_to_all(at::Tensor out, at::Tensor in, Counts out_counts, Counts in_counts, std::string_view label);
+  // As all_to_all, but a rank's piece for itself is the caller's business: its place in `in` is not read, its
+  // place in `out` not written, and the caller may write there before the wait.
+  Work exchange_with_others(at::Tensor out, at::Tensor in, Counts out_counts, Counts in_counts,
+                            std::string_view label);
   Work broadcast(at::Tensor tensor, int root, std::string_view label);
   Work barrier(std::string_view label);
 
@@ -120,6 +125,7 @@ class Comm {
   void check_reduce(const Collective& call) const;
   void check_counts(const Collective& call, const Counts& counts, const at::Tensor& tensor) const;
   Counts equal_counts(const at::Tensor& whole, std::string_view label) const;
+  Work all_to_all(Collective call);
   Work launch(Collective call);
   std::string describe(const Collective& call) const;
 

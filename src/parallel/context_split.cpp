@@ -21,21 +21,30 @@ std::string possible_sizes(int64_t latent_frames, int64_t heads) {
   return text;
 }
 
-// If nothing stands before dim, the pieces of a contiguous tensor are its memory in order.
-bool is_outermost(at::IntArrayRef shape, int64_t dim) {
-  for (int64_t i = 0; i < dim; ++i)
-    if (shape[i] != 1) return false;
-  return true;
+constexpr int64_t kWide = 16;  // bytes
+
+// The elements of x that make sixteen bytes seen as one, which copies of strided views do not take apart.
+// Undefined where x does not lie so.
+at::Tensor widened(const at::Tensor& x) {
+  const int64_t item = static_cast<int64_t>(x.itemsize());
+  const auto is_whole = [&](int64_t elements) { return elements * item % kWide == 0; };
+  if (x.dim() == 0 || x.stride(-1) != 1 || !is_whole(x.size(-1)) || !is_whole(x.storage_offset()) ||
+      reinterpret_cast<uintptr_t>(x.const_data_ptr()) % kWide != 0)
+    return {};
+  for (int64_t dim = 0; dim + 1 < x.dim(); ++dim)
+    if (!is_whole(x.stride(dim))) return {};
+  return x.view(at::kComplexDouble);
 }
 
 using PairUp = std::function<void(const at::Tensor& in_whole, const at::Tensor& in_packed)>;
 void for_each_piece(const at::Tensor& whole, const at::Tensor& packed, int64_t dim, const Counts& lengths,
-                    const PairUp& visit) {
+                    int64_t left_out, const PairUp& visit) {
   int64_t begin = 0, offset = 0;
-  for (const int64_t length : lengths) {
-    const at::Tensor piece = whole.narrow(dim, begin, length);
-    visit(piece, packed.narrow(0, offset, piece.numel()).view(piece.sizes()));
-    begin += length;
+  for (size_t r = 0; r < lengths.size(); ++r) {
+    const at::Tensor piece = whole.narrow(dim, begin, lengths[r]);
+    if (static_cast<int64_t>(r) != left_out)
+      visit(piece, packed.narrow(0, offset, piece.numel()).view(piece.sizes()));
+    begin += lengths[r];
     offset += piece.numel();
   }
 }
@@ -81,20 +90,33 @@ at::Tensor gather_frames(Comm& context, const at::Tensor& local, int64_t dim) {
   return unpack_pieces(packed, whole, dim, Counts(context.size(), local.size(dim)));
 }
 
-at::Tensor pack_pieces(const at::Tensor& x, int64_t dim, const Counts& lengths) {
-  if (is_outermost(x.sizes(), dim)) return x.contiguous().view(-1);
+bool are_dense(at::IntArrayRef whole, int64_t dim) {
+  for (int64_t i = 0; i < dim; ++i)
+    if (whole[i] != 1) return false;
+  return true;
+}
+
+void copy_runs(const at::Tensor& to, const at::Tensor& from) {
+  const at::Tensor wide_to = widened(to), wide_from = widened(from);
+  if (wide_to.defined() && wide_from.defined())
+    wide_to.copy_(wide_from);
+  else
+    to.copy_(from);
+}
+
+at::Tensor pack_pieces(const at::Tensor& x, int64_t dim, const Counts& lengths, int64_t left_out) {
+  if (are_dense(x.sizes(), dim)) return x.contiguous().view(-1);
   const at::Tensor packed = at::empty({x.numel()}, x.options());
-  for_each_piece(x, packed, dim, lengths,
-                 [](const at::Tensor& from, const at::Tensor& to) { to.copy_(from); });
+  for_each_piece(x, packed, dim, lengths, left_out,
+                 [](const at::Tensor& from, const at::Tensor& to) { copy_runs(to, from); });
   return packed;
 }
 
-at::Tensor unpack_pieces(const at::Tensor& packed, at::IntArrayRef whole, int64_t dim,
-                         const Counts& lengths) {
-  if (is_outermost(whole, dim)) return packed.view(whole);
+at::Tensor unpack_pieces(const at::Tensor& packed, at::IntArrayRef whole, int64_t dim, const Counts& lengths,
+                         int64_t left_out) {
+  if (are_dense(whole, dim)) return packed.view(whole);
   const at::Tensor x = at::empty(whole, packed.options());
-  for_each_piece(x, packed, dim, lengths,
-                 [](const at::Tensor& to, const at::Tensor& from) { to.copy_(from); });
+  for_each_piece(x, packed, dim, lengths, left_out, copy_runs);
   return x;
 }
 

@@ -18,6 +18,10 @@ struct Partition {
   int64_t dim;
   Counts lengths;
   int64_t total() const { return std::accumulate(lengths.begin(), lengths.end(), int64_t{0}); }
+  at::Tensor piece(const at::Tensor& whole, int rank) const {
+    return whole.narrow(dim, std::accumulate(lengths.begin(), lengths.begin() + rank, int64_t{0}),
+                        lengths[rank]);
+  }
 };
 
 const int64_t kTokens = 1, kHeads = 2;  // dimensions of (B,S,n,d)
@@ -30,38 +34,47 @@ Counts element_counts(const Shape& shape, const Partition& partition) {
   return counts;
 }
 
-at::Tensor staged(const at::Tensor& x, const Partition& split) {
+at::Tensor staged(const at::Tensor& x, const Partition& split, int left_out) {
   const MemoryTag tag(MemoryUse::communication);
-  return pack_pieces(x, split.dim, split.lengths);
+  return pack_pieces(x, split.dim, split.lengths, left_out);
 }
 
 // An all-to-all of several tensors, each whole along `split` and local along `join`: it comes back local
-// along split and whole along join. While one travels, the next is packed or the one before unpacked.
+// along split and whole along join. While one travels, the next is packed or the one before unpacked. What a
+// rank keeps is copied straight to its place, where pieces land in place while the others travel.
 Tensors exchange(Comm& comm, const Tensors& in, const Partition& split, const Partition& join,
                  const std::vector<std::string>& labels) {
   struct Journey {
-    Shape shape;  // of the result
-    at::Tensor sent, received;
+    at::Tensor sent, received, out;
     Work work;
   };
+  const int rank = comm.rank();
   std::vector<Journey> journeys;
+  Shape shape;  // of a result
   for (size_t i = 0; i < in.size(); ++i) {
     const Shape whole = in[i].sizes().vec();
-    Shape shape = whole;
-    shape[split.dim] = split.lengths[comm.rank()];
+    shape = whole;
+    shape[split.dim] = split.lengths[rank];
     shape[join.dim] = join.total();
-    const at::Tensor sent = staged(in[i], split);
+    const at::Tensor sent = staged(in[i], split, rank);
     const at::Tensor received = at::empty({c10::multiply_integers(shape)}, in[i].options());
-    Work work =
-        comm.all_to_all(received, sent, element_counts(shape, join), element_counts(whole, split), labels[i]);
-    journeys.push_back({shape, sent, received, std::move(work)});
+    Work work = comm.exchange_with_others(received, sent, element_counts(shape, join),
+                                          element_counts(whole, split), labels[i]);
+    journeys.push_back({sent, received, {}, std::move(work)});
   }
+  const auto land = [&](size_t i) {
+    journeys[i].out = unpack_pieces(journeys[i].received, shape, join.dim, join.lengths, rank);
+    copy_runs(join.piece(journeys[i].out, rank), split.piece(in[i], rank));
+  };
+  const bool in_place = are_dense(shape, join.dim);
+  for (size_t i = 0; in_place && i < in.size(); ++i) land(i);
   Tensors out;
-  for (Journey& journey : journeys) {
-    journey.work.wait();
-    journey.sent.reset();
-    out.push_back(unpack_pieces(journey.received, journey.shape, join.dim, join.lengths));
-    journey.received.reset();
+  for (size_t i = 0; i < in.size(); ++i) {
+    journeys[i].work.wait();
+    journeys[i].sent.reset();
+    if (!in_place) land(i);
+    out.push_back(std::move(journeys[i].out));
+    journeys[i].received.reset();
   }
   return out;
 }

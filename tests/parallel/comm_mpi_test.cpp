@@ -149,6 +149,11 @@ TEST(CommMpi, all_to_all_moves_piece_r_to_rank_r) {
   comm.all_to_all(out, at::cat(sent), to, from, "uneven").wait();
   EXPECT_TRUE(at::equal(out, at::cat(wanted)));
 
+  at::Tensor others = at::full({total(to)}, -7, at::kLong);
+  comm.exchange_with_others(others, at::cat(sent), to, from, "without its own").wait();
+  wanted[me].fill_(-7);
+  EXPECT_TRUE(at::equal(others, at::cat(wanted)));
+
   at::Tensor even = at::zeros({size, 3}, at::kFloat);
   comm.all_to_all(even, at::arange(3 * size, at::kFloat) + 1000 * me, "even").wait();
   for (int r = 0; r < size; ++r) EXPECT_EQ(even[r][0].item<double>(), 1000 * r + 3 * me);

@@ -128,6 +128,12 @@ TEST_F(CommNccl, all_to_all_even_and_uneven) {
     nccl().all_to_all(got, in.to(device()), to, from, "uneven").wait();
     EXPECT_TRUE(at::equal(got.cpu(), want)) << dtype;
 
+    want.fill_(3);
+    got.fill_(3);
+    mpi().exchange_with_others(want, in, to, from, "host").wait();
+    nccl().exchange_with_others(got, in.to(device()), to, from, "others").wait();
+    EXPECT_TRUE(at::equal(got.cpu(), want)) << dtype;
+
     const at::Tensor even = values(rank(), 301 * size(), dtype);
     at::Tensor want_even = at::zeros_like(even), got_even = want_even.to(device());
     mpi().all_to_all(want_even, even, "host").wait();

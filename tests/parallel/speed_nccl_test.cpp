@@ -1,6 +1,7 @@
 // Times the collectives that FSDP and Ulysses use at their sizes and checks their results. The figures are
 // for docs/performance.md; they decide nothing here.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
@@ -13,7 +14,9 @@
 #include <chrono>
 #include <cstdio>
 
+#include "parallel/context_split.h"
 #include "parallel/nccl_fixture.h"
+#include "parallel/ulysses.h"
 
 namespace orrery {
 namespace {
@@ -76,6 +79,33 @@ TEST_F(NcclSpeed, of_gathering_scattering_and_exchanging) {
         median_ms([&] { nccl().all_to_all(tokens, heads, "heads").wait(); }));
   nccl().all_to_all(back, tokens, "and back").wait();
   EXPECT_TRUE(back.equal(heads));
+}
+
+// Self-attention of the 2B model on 84,480 tokens, without the attention itself.
+TEST_F(NcclSpeed, of_ulysses) {
+  constexpr int64_t kTokens = 84480, kHeads = 16, kDim = 128;
+  const auto heads = [&] {
+    return random(kTokens * kHeads * kDim / size(), at::kBFloat16).view({1, kTokens / size(), kHeads, kDim});
+  };
+  const auto group = std::make_shared<ContextGroup>(ContextGroup{&nccl()});
+  const Variable q(heads()), k(heads()), v(heads());
+  const AttentionFn there =
+      ulysses(group, [](const Variable& x, const Variable&, const Variable&) { return x; });
+  EXPECT_TRUE(there(q, k, v).value().equal(q.value()));
+  const int64_t bytes = q.value().nbytes();
+  print("ulysses q, k, v there and one back", 4 * bytes, others(), median_ms([&] { there(q, k, v); }));
+
+  const at::Tensor x = q.value(), y = at::empty_like(x);
+  const Counts halves(2, kHeads / 2);
+  const auto rate = [&](const char* what, const std::function<void()>& copy) {
+    const double ms = median_ms(copy);
+    if (rank() == 0)
+      std::printf("speed: %-34s %7.3f ms  %6.1f GB/s read and written\n", what, ms,
+                  2.0 * static_cast<double>(bytes) / ms / 1e6);
+  };
+  rate("copy", [&] { y.copy_(x); });
+  rate("packing of heads", [&] { pack_pieces(x, 2, halves); });
+  rate("unpacking of heads", [&] { unpack_pieces(y.view(-1), x.sizes(), 2, halves); });
 }
 
 TEST_F(NcclSpeed, of_products_with_a_gather_beside_them) {

@@ -3,6 +3,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -176,6 +177,25 @@ TEST(ContextSplit, unpacking_is_the_inverse_of_packing) {
       EXPECT_TRUE(at::equal(packed.narrow(0, 0, first), x.narrow(1, 0, lengths[0]).reshape(-1)));
       EXPECT_TRUE(at::equal(unpack_pieces(packed, shape, 1, lengths), x));
     }
+  }
+}
+
+// Rows of 64 bytes, that are copied in wide elements, and rows that cannot be: odd, odd to begin, far apart.
+TEST(ContextSplit, runs_are_copied_whatever_their_length_and_place) {
+  const at::Tensor x = at::arange(4 * 6 * 40, at::kFloat).to(at::kBFloat16).view({4, 6, 40});
+  const std::vector<std::function<at::Tensor(const at::Tensor&)>> views = {
+      [](const at::Tensor& t) { return t.narrow(1, 2, 3).narrow(2, 8, 32); },
+      [](const at::Tensor& t) { return t.narrow(1, 2, 3).narrow(2, 0, 32); },
+      [](const at::Tensor& t) { return t.narrow(1, 0, 3).narrow(2, 1, 32); },
+      [](const at::Tensor& t) { return t.narrow(1, 0, 3).narrow(2, 0, 31); },
+      [](const at::Tensor& t) { return t.narrow(1, 0, 3).slice(2, 0, 32, 2); },
+      [](const at::Tensor& t) { return t.transpose(0, 2).narrow(1, 0, 3); },
+      [](const at::Tensor& t) { return t.narrow(1, 0, 0); }};
+  for (size_t i = 0; i < views.size(); ++i) {
+    const at::Tensor to = at::zeros_like(x), wanted = at::zeros_like(x);
+    views[i](wanted).copy_(views[i](x));
+    copy_runs(views[i](to), views[i](x));
+    EXPECT_TRUE(at::equal(to, wanted)) << i;
   }
 }
 

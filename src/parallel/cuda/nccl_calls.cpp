@@ -83,13 +83,14 @@ void reduce_scatter_uneven(const Collective& call, ncclComm_t comm, cudaStream_t
   });
 }
 
-void all_to_all(const Collective& call, ncclComm_t comm, cudaStream_t stream) {
+void all_to_all(const Collective& call, ncclComm_t comm, int rank, cudaStream_t stream) {
   const auto to_offsets = offsets_of(call.out_counts, call.out),
              from_offsets = offsets_of(call.in_counts, call.in);
   char* to = static_cast<char*>(call.out.data_ptr());
   const char* from = static_cast<const char*>(call.in.const_data_ptr());
   const ncclDataType_t type = type_of(call.out);
   for_each_piece(to_offsets.size(), [&](int r) {
+    if (r == rank && call.leaves_own) return;
     if (call.in_counts[r] > 0)
       check(ncclSend(from + from_offsets[r], call.in_counts[r], type, r, comm, stream));
     if (call.out_counts[r] > 0)
@@ -134,7 +135,7 @@ void issue(const Collective& call, ncclComm_t comm, int rank, cudaStream_t strea
       if (!all_equal(call.in_counts)) return reduce_scatter_uneven(call, comm, stream);
       return check(ncclReduceScatter(from, to, call.out.numel(), type, op_of(call.op), comm, stream));
     case Kind::all_to_all:
-      return all_to_all(call, comm, stream);
+      return all_to_all(call, comm, rank, stream);
   }
 }
 
