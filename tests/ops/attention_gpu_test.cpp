@@ -125,6 +125,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaAttentionOf,
                          testing::Values(Case{1, 128, 128, 1, 64}, Case{2, 197, 197, 5, 64},
                                          Case{1, 1024, 1024, 16, 128}, Case{2, 384, 512, 16, 128},
                                          Case{1, 1000, 77, 5, 128}, Case{2, 1, 130, 2, 128},
+                                         Case{1, 4096, 77, 5, 128}, Case{2, 2560, 130, 3, 64},
                                          Case{2, 130, 1, 2, 128}, Case{1, 65, 33, 3, 8},
                                          Case{1, 300, 300, 2, 80}, Case{1, 256, 256, 2, 128, at::kHalf},
                                          Case{2, 197, 51, 5, 64, at::kHalf}));
@@ -186,7 +187,7 @@ TEST_F(CudaAttention, large_scores_do_not_overflow) {
 }
 
 TEST_F(CudaAttention, repeats_dk_and_dv_to_the_bit_and_all_in_deterministic_mode) {
-  for (const Case& c : {Case{1, 2048, 2048, 8, 128}, {2, 1000, 512, 5, 64}}) {
+  for (const Case& c : {Case{1, 2048, 2048, 8, 128}, {2, 1000, 512, 5, 64}, {1, 5120, 130, 3, 64}}) {
     const Inputs x = draw(c).cuda();
     const Results first = run_fused(x);
     for (int i = 0; i < 3; ++i) {

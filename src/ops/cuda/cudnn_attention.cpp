@@ -2,8 +2,10 @@
 // builds a plan; plans are kept, since building one is slow. The only file that includes
 // cudnn-frontend.
 #include <ATen/Context.h>
+#include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/cudnn/Handle.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/sum.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -212,6 +214,57 @@ std::string run_deterministic(const Operands& operands, const Settings& settings
   return {};
 }
 
+// Backward's kernels walk over all queries for each block of kKeyBlock keys: a few keys, as of a text, keep
+// few multiprocessors busy. So queries are cut into parts that count as batch entries, and the parts' dk and
+// dv are summed. Parts are equal, and no more than give every multiprocessor kBlocksEach blocks.
+constexpr int64_t kKeyBlock = 128, kBlocksEach = 4, kMinPartTokens = 512;
+int64_t query_parts(const at::Tensor& q, const at::Tensor& k) {
+  const int64_t tokens = q.size(1),
+                blocks = q.size(0) * q.size(2) * (rounded_up(k.size(1), kKeyBlock) / kKeyBlock);
+  const int64_t most =
+      std::min(kBlocksEach * at::cuda::getCurrentDeviceProperties()->multiProcessorCount / blocks,
+               tokens / kMinPartTokens);
+  for (int64_t parts = most; parts > 1; --parts)
+    if (tokens % parts == 0) return parts;
+  return 1;
+}
+
+// The operands of backward with (B,S) queries as (B parts,S/parts), and dk and dv of each part.
+Operands cut_queries(const Operands& operands, int64_t parts) {
+  const auto cut = [&](const at::Tensor& x) {  // (B,S,n,d)
+    return x.unflatten(1, {parts, x.size(1) / parts}).flatten(0, 1);
+  };
+  const auto repeated = [&](const at::Tensor& x) {
+    return x.unsqueeze(1).expand({x.size(0), parts, x.size(1), x.size(2), x.size(3)}).flatten(0, 1);
+  };
+  const at::Tensor &lse = operands[kLse], k = repeated(operands[kK]), v = repeated(operands[kV]);
+  return {cut(operands[kQ]),
+          k,
+          v,
+          cut(operands[kOut]),
+          lse.unflatten(2, {parts, lse.size(2) / parts}).transpose(1, 2).flatten(0, 1).contiguous(),
+          cut(operands[kDout]),
+          cut(operands[kDq]),
+          at::empty(k.sizes(), k.options()),
+          at::empty(v.sizes(), v.options())};
+}
+
+std::string run_backward(const Operands& operands, const Settings& settings) {
+  return settings.deterministic ? run_deterministic(operands, settings) : run(operands, settings);
+}
+
+std::string run_backward_in_parts(const Operands& operands, const Settings& settings) {
+  const int64_t parts = query_parts(operands[kQ], operands[kK]);
+  if (parts == 1) return run_backward(operands, settings);
+  const Operands cut = cut_queries(operands, parts);
+  if (std::string refusal = run_backward(cut, settings); !refusal.empty()) return refusal;
+  for (const Place place : {kDk, kDv}) {
+    const at::Tensor terms = cut[place].unflatten(0, {operands[place].size(0), parts});
+    operands[place].copy_(at::sum(terms, {1}, /*keepdim=*/false, at::kFloat));
+  }
+  return {};
+}
+
 // Why the fused kernels do not take such tensors; empty where cuDNN may.
 std::string unsuited(const at::Tensor& q, const at::Tensor& k) {
   if (q.scalar_type() != at::kBFloat16 && q.scalar_type() != at::kHalf)
@@ -265,8 +318,7 @@ cpu::AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor&
     const Operands operands{aligned(q), aligned(k), aligned(v), aligned(out), lse.contiguous(), aligned(dout),
                             dq,         dk,         dv};
     const bool deterministic = at::globalContext().deterministicAlgorithms();
-    const Settings settings{.scale = scale, .deterministic = deterministic};
-    refusal = deterministic ? run_deterministic(operands, settings) : run(operands, settings);
+    refusal = run_backward_in_parts(operands, {.scale = scale, .deterministic = deterministic});
     if (refusal.empty()) return {dq, dk, dv};
   }
   note_refusal(q, k, refusal);
