@@ -1,6 +1,6 @@
 #pragma once
-// The few file calls of the checkpoint writers and readers, with errors that name the file. Errors of writing are
-// Error with Exit::failure.
+// The few file calls of the checkpoint writers and readers, with errors that name the file. Errors of writing
+// are Error with Exit::failure.
 #include <cstdint>
 #include <filesystem>
 #include <functional>

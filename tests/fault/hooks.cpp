@@ -1,6 +1,8 @@
 // What the fault points of the program do in `orrery_faults`:
-//   ORRERY_FAULT=POINT:OCCURRENCE:RANK:kill|throw|delay   at its n-th pass (from 1) of that point, this rank dies,
-//                                                         throws as a full disk would make it, or waits for 0.4 s
+//   ORRERY_FAULT=POINT:OCCURRENCE:RANK:kill|throw|delay   at its n-th pass (from 1) of that point, this rank
+//   dies,
+//                                                         throws as a full disk would make it, or waits for
+//                                                         0.4 s
 //   ORRERY_FAULT_LOG=FILE                           a line "RANK POINT" for each pass, appended
 #include <fcntl.h>
 #include <signal.h>
