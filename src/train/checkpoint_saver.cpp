@@ -177,12 +177,16 @@ void CheckpointSaver::write(const Job& job) const {
   write_text(job.folder / (stem + ".json"), manifest_text(part));
 }
 
-// Waits until `bytes` since began_s are within ckpt.max_mib_s; false: the save is given up.
+// Waits until `bytes` since began_s are within ckpt.max_mib_s; false: the save is given up. It sleeps for as
+// long as it can: a thread that wakes often slows down the core's other one.
 bool CheckpointSaver::keep_pace(int64_t bytes, double began_s) const {
-  constexpr double kMib = 1 << 20;
+  constexpr double kMib = 1 << 20, kLongestSleep_s = 0.1;  // how late a cancelled save may notice
   const double rate = config_.ckpt.max_mib_s * kMib;
-  while (rate > 0 && !cancelled_ && static_cast<double>(bytes) > rate * (steady_seconds() - began_s))
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  while (rate > 0 && !cancelled_) {
+    const double left_s = static_cast<double>(bytes) / rate - (steady_seconds() - began_s);
+    if (left_s <= 0) break;
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(left_s, kLongestSleep_s)));
+  }
   return !cancelled_;
 }
 
