@@ -34,10 +34,12 @@ Config deep_config(Dtype dtype) {
   return config;
 }
 
+// Elements of one rank's pieces: the longest shard of each parameter, which begin at multiples of 8.
 int64_t padded_parameters(const Fsdp& fsdp, int ranks) {
   int64_t count = 0;
   for (const ShardView& w : fsdp.weights())
-    count += shard_rows(w.shape[0], 0, ranks).size() * c10::multiply_integers(w.shape) / w.shape[0];
+    count +=
+        (shard_rows(w.shape[0], 0, ranks).size() * c10::multiply_integers(w.shape) / w.shape[0] + 7) / 8 * 8;
   return count;
 }
 
