@@ -99,7 +99,7 @@ FolderLock::~FolderLock() {
   }
   wake_.notify_all();
   thread_.join();
-  if (lost_to_.empty()) write("free");
+  if (!is_lost_) write("free");
   ::close(fd_);
 }
 
@@ -119,8 +119,9 @@ void FolderLock::notice_other_holder() {
   if (fd < 0) return;
   const Line line = line_of(content(fd));
   ::close(fd);
-  if (line.state == "held" && text_of(line.host, ' ', line.boot, ' ', line.pid) != holder_)
-    lost_to_ = text_of("process ", line.pid, " on ", line.host);
+  if (line.state != "held" || text_of(line.host, ' ', line.boot, ' ', line.pid) == holder_) return;
+  lost_to_ = text_of("process ", line.pid, " on ", line.host);
+  is_lost_ = true;
 }
 
 void FolderLock::beat() {
@@ -128,15 +129,15 @@ void FolderLock::beat() {
   const auto period = std::chrono::duration<double>(options_.heartbeat_s);
   while (!wake_.wait_for(lock, period, [this] { return done_; })) {
     notice_other_holder();
-    if (!lost_to_.empty()) return;
+    if (is_lost_) return;
     write("held");
   }
 }
 
 void FolderLock::require_held() {
-  const std::lock_guard lock(mutex_);
-  require(lost_to_.empty(), path_.string(), ": another job has taken this folder: ", lost_to_,
-          " (two jobs with one train.run_dir?)");
+  if (is_lost_)
+    fail(path_.string(), ": another job has taken this folder: ", lost_to_,
+         " (two jobs with one train.run_dir?)");
 }
 
 }  // namespace orrery

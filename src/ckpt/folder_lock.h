@@ -6,6 +6,7 @@
 // newcomer from another host watches it for a while, by its own steady clock, and takes a lock whose
 // heartbeat stands still. So a dead job holds nothing, and a clock that jumps changes nothing. Of two that
 // take it at once the last to write has it; the other sees that at its next heartbeat.
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
@@ -25,7 +26,8 @@ class FolderLock {
   explicit FolderLock(const std::filesystem::path& folder, const FolderLockOptions& options = {});
   ~FolderLock();
   // Throws Error that names the other job once the file shows that it has taken the folder: two newcomers on
-  // hosts that do not share flock, or a holder that stood still for too long. Known a heartbeat later.
+  // hosts that do not share flock, or a holder that stood still for too long. Known a heartbeat later. Never
+  // waits for the file system, so that each step may ask.
   void require_held();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
@@ -46,7 +48,8 @@ class FolderLock {
   std::mutex mutex_;
   std::condition_variable wake_;
   bool done_ = false;
-  std::string lost_to_;  // the other job, in words
+  std::string lost_to_;  // the other job, in words; written once, before is_lost_
+  std::atomic<bool> is_lost_ = false;
   std::thread thread_;
 };
 
