@@ -78,4 +78,10 @@ void AtomicFile::publish() {
   sync_folder(folder_of(path_));
 }
 
+void write_whole(const std::filesystem::path& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.publish();
+}
+
 }  // namespace orrery

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <string_view>
 
 namespace orrery {
 
@@ -23,5 +24,8 @@ class AtomicFile {
   std::filesystem::path path_, temporary_;
   int fd_ = -1;
 };
+
+// The whole of a small file.
+void write_whole(const std::filesystem::path& path, std::string_view bytes);
 
 }  // namespace orrery

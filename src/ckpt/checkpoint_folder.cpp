@@ -30,12 +30,6 @@ std::optional<int64_t> step_of(const std::string& name) {
   return step;
 }
 
-void write_text(const fs::path& path, const std::string& text) {
-  AtomicFile file(path);
-  file.write(text.data(), text.size());
-  file.publish();
-}
-
 bool is_complete(const fs::path& folder) {
   try {
     const Checkpoint checkpoint(folder);
@@ -76,7 +70,7 @@ fs::path CheckpointFolder::path_of(int64_t step) const {
 std::string CheckpointFolder::publish(const fs::path& making, const Manifest& manifest) const {
   require_sound(manifest, making.string(), Coverage::whole);
   fault_point("publish.manifest");
-  write_text(making / kManifestName, manifest_text(manifest));
+  write_whole(making / kManifestName, manifest_text(manifest));
   const fs::path done = path_of(manifest.step);
   if (fs::exists(done)) set_aside(done, "superseded");
   fault_point("publish.rename");
@@ -94,7 +88,7 @@ std::string CheckpointFolder::publish(const fs::path& making, const Manifest& ma
 
 void CheckpointFolder::point_latest() const {
   const auto found = all();
-  if (!found.empty()) return write_text(root_ / "latest", found.back().path.filename().string() + "\n");
+  if (!found.empty()) return write_whole(root_ / "latest", found.back().path.filename().string() + "\n");
   std::error_code ignored;
   fs::remove(root_ / "latest", ignored);
 }

@@ -17,12 +17,6 @@
 namespace orrery::cli {
 namespace {
 
-void write_file(const std::filesystem::path& path, const std::string& text) {
-  AtomicFile file(path);
-  file.write(text.data(), text.size());
-  file.publish();
-}
-
 std::string utc_now() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   std::tm parts{};
@@ -55,14 +49,14 @@ void open_run_folder(const TrainConfig& config) {
 void write_run_files(const Config& config, const std::vector<std::string>& arguments, int64_t ranks) {
   Config copy = config;
   const std::filesystem::path folder = config.train.run_dir;
-  write_file(folder / "config.ini", "# orrery " + std::string(version()) + ", commit " +
-                                        std::string(git_commit()) + "\n\n" + ini_of(settings_of(copy)));
+  write_whole(folder / "config.ini", "# orrery " + std::string(version()) + ", commit " +
+                                         std::string(git_commit()) + "\n\n" + ini_of(settings_of(copy)));
   const nlohmann::ordered_json run = {
       {"version", version()},      {"commit", git_commit()}, {"libtorch", libtorch_version()},
       {"seed", config.train.seed}, {"ranks", ranks},         {"host", host_name()},
       {"started", utc_now()},      {"arguments", arguments}};
   // Arguments and host names may hold any bytes: those that are no UTF-8 are replaced.
-  write_file(folder / "run.json", run.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_whole(folder / "run.json", run.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace orrery::cli

@@ -87,12 +87,6 @@ void let_others_go_first() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
 }
 
-void write_text(const fs::path& path, const std::string& text) {
-  AtomicFile file(path);
-  file.write(text.data(), text.size());
-  file.publish();
-}
-
 }  // namespace
 
 CheckpointSaver::CheckpointSaver(const Config& config, const RunState& run, std::string config_text,
@@ -174,7 +168,7 @@ void CheckpointSaver::write(const Job& job) const {
   Manifest part = write_shard_file(job.folder / (stem + ".h5"), writes, may_write);
   part.step = job.step;
   fault_point("index.write");
-  write_text(job.folder / (stem + ".json"), manifest_text(part));
+  write_whole(job.folder / (stem + ".json"), manifest_text(part));
 }
 
 // Waits until `bytes` since began_s are within ckpt.max_mib_s; false: the save is given up. It sleeps for as
