@@ -10,7 +10,6 @@ read-only folder, clocks that jump, damage, two jobs in one folder. Prints a tab
 """
 import argparse
 import collections
-import json
 import os
 import pathlib
 import random
@@ -22,129 +21,10 @@ import sys
 import tempfile
 import time
 
-STEPS, EVERY, KILLS_TO_A_RUN = 12, 2, 8
+from bench import (EVERY, STEPS, Bench, Failure, complete, expect, folder_of, leftovers, losses, losses_so_far,
+                   ranks_of, resumed, saved, small_disk, tensors, whole_run)
 
-
-class Failure(Exception):
-    pass
-
-
-def expect(good, *what):
-    if not good:
-        raise Failure(" ".join(str(part) for part in what))
-
-
-class Bench:
-    """The program, its films, and runs on some ranks."""
-
-    def __init__(self, args, scratch):
-        self.args, self.scratch = args, scratch
-        self.random = random.Random(args.seed)
-        data = scratch / "data"
-        self.call([args.program, "demo-data", f"--out={data}", "--clips=8", "--held_out=1", "--frames=5", "--height=32",
-                   "--width=32"])
-        self.recipe = scratch / "recipe.ini"
-        self.recipe.write_text(
-            f"[model]\npreset = nano\n[data]\npath = {data}/train\nframes = 5\nheight = 32\nwidth = 32\nworkers = 1\n"
-            f"[tokenizer]\nchannels = 8\nfit_clips = 8\n[train]\nsteps = {STEPS}\nbatch = 4\nlog_every = 1\nlr = 1e-3\n"
-            f"[optim]\nwarmup = 2\n[ckpt]\nevery = {EVERY}\nkeep = 2\n[sample]\nevery = 0\n")
-
-    def environment(self, **more):
-        return {**os.environ, "OMP_NUM_THREADS": "1", "HWLOC_HIDE_ERRORS": "2", **more}
-
-    def call(self, command):
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
-        expect(done.returncode == 0, command, done.stdout, done.stderr)
-        return done.stdout
-
-    def command(self, ranks, run, options):
-        layout = {1: [], 2: ["--parallel.shard=2"], 4: ["--parallel.shard=2"]}[ranks]  # 4: two replicas
-        program = [self.args.program, "train", str(self.recipe), f"--train.run_dir={run}", *layout, *options]
-        if ranks == 1:
-            return program
-        return [self.args.mpirun, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
-
-    def start(self, ranks, run, options=(), **environment):
-        return subprocess.Popen(self.command(ranks, run, options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, env=self.environment(**environment))
-
-    def train(self, ranks, run, options=(), **environment):
-        process = self.start(ranks, run, options, **environment)
-        out, _ = process.communicate(timeout=120)
-        return process.returncode, out
-
-    def verify(self, folder):
-        done = subprocess.run([self.args.program, "ckpt", "verify", str(folder)], capture_output=True, text=True,
-                              env=self.environment(), check=False)
-        return done.returncode == 0, done.stdout + done.stderr
-
-
-def losses(run):
-    return {line["step"]: line["loss"] for line in map(json.loads, (run / "metrics.jsonl").open()) if "loss" in line}
-
-
-def losses_so_far(run):
-    """Steps of complete lines, while the run writes."""
-    return [line["step"] for line in map(json.loads, (run / "metrics.jsonl").read_text().split("\n")[:-1]) if "loss" in line]
-
-
-def tensors(run, step=STEPS):
-    return json.loads((folder_of(run, step) / "manifest.json").read_text())["tensors"]
-
-
-def folder_of(run, step):
-    return run / "checkpoints" / f"step_{step:09d}"
-
-
-def complete(run):
-    """Steps of the folders that carry a checkpoint's final name."""
-    return sorted(int(p.name[5:]) for p in (run / "checkpoints").glob("step_*"))
-
-
-def saved(text):
-    return [int(step) for step in re.findall(r"step (\d+): checkpoint of", text)]
-
-
-def resumed(text):
-    found = re.search(r"resumed after step (\d+)", text)
-    return int(found[1]) if found else 0
-
-
-def leftovers(run):
-    return [p.name for folder in (run, run / "checkpoints") if folder.is_dir() for p in folder.iterdir()
-            if p.name.startswith(("making_", "removing_", "."))]
-
-
-def children(pid):
-    found = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += [int(child)] + children(int(child))
-    return found
-
-
-def ranks_of(process):
-    """Process numbers of the ranks that this launcher has started."""
-    out = {}
-    for pid in [process.pid] + children(process.pid):
-        try:
-            text = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
-            is_program = pathlib.Path(f"/proc/{pid}/exe").resolve().name == "orrery_faults"
-        except OSError:
-            continue
-        found = re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", text)
-        if is_program:
-            out[int(found[1]) if found else 0] = pid
-    return out
-
-
-def whole_run(bench, ranks):
-    """A run that nobody killed."""
-    run = bench.scratch / f"whole_{ranks}"
-    if not run.exists():
-        code, text = bench.train(ranks, run)
-        expect(code == 0, text)
-    return run
+KILLS_TO_A_RUN = 8
 
 
 class Killer:
@@ -277,14 +157,15 @@ def slow_copy(bench):
         shutil.rmtree(run)
 
 
+NO_DISK = "SKIPPED: no tmpfs can be mounted here"
+
+
 def full_disk(bench):
     """A tmpfs too small for two checkpoints: saves fail by name, the first stays good, training ends with an error."""
     mount = bench.scratch / "small"
-    mount.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mount)],
-                                           capture_output=True, check=False).returncode != 0:
-        return "SKIPPED: no tmpfs can be mounted here"
-    try:
+    with small_disk(mount, "8m") as mounted:
+        if not mounted:
+            return NO_DISK
         code, text = bench.train(2, mount / "run", ["--ckpt.keep=0"])
         expect(code == 1 and "checkpoint FAILED" in text and ("No space left" in text or "disk full" in text), code, text)
         expect(complete(mount / "run") and not leftovers(mount / "run"), text)
@@ -295,8 +176,6 @@ def full_disk(bench):
         code, text = bench.train(2, mount / "run", ["--ckpt.keep=0"])
         expect(code == 0 and resumed(text) == newest, text)
         expect(losses(mount / "run") == losses(whole_run(bench, 2)), text)
-    finally:
-        subprocess.run(["umount", str(mount)], check=False)
     return ""
 
 
@@ -304,10 +183,6 @@ def turns_read_only(bench):
     """A file system that turns read-only under a run and back: its saves fail meanwhile, training goes on."""
     run, options = bench.scratch / "turning", ["--train.steps=400", "--ckpt.every=10", "--ckpt.keep=0"]
     mount = run / "checkpoints"
-    mount.mkdir(parents=True)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(mount)],
-                                           capture_output=True, check=False).returncode != 0:
-        return "SKIPPED: no tmpfs can be mounted here"
 
     def remount(how):
         while subprocess.run(["mount", "-o", f"remount,{how}", str(mount)], capture_output=True, check=False).returncode:
@@ -318,34 +193,34 @@ def turns_read_only(bench):
             expect(process.poll() is None, "ended early")
             time.sleep(0.02)
 
-    process = bench.start(2, run, options)
-    try:
-        wait_for_step(30)
-        remount("ro")
-        frozen = max(losses_so_far(run))
-        wait_for_step(frozen + 40)
-        remount("rw")
-        text, _ = process.communicate(timeout=120)
+    with small_disk(mount, "512m") as mounted:
+        if not mounted:
+            return NO_DISK
+        process = bench.start(2, run, options)
+        try:
+            wait_for_step(30)
+            remount("ro")
+            frozen = max(losses_so_far(run))
+            wait_for_step(frozen + 40)
+            remount("rw")
+            text, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
+            process.wait()
         expect(process.returncode == 0, text)
         expect(text.count("checkpoint FAILED, training goes on") >= 2, text)
         expect(complete(run)[-1] == 400, text)
         good, words = bench.verify(run)
         expect(good, words)
-    finally:
-        process.kill()
-        process.wait()
-        subprocess.run(["umount", str(mount)], check=False)
     return f"{text.count('checkpoint FAILED')} saves failed, {len(saved(text))} did not"
 
 
 def read_only(bench):
     """A file system that is read-only when a run starts: refused by name, the checkpoint stays."""
     mount = bench.scratch / "frozen"
-    mount.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mount)],
-                                           capture_output=True, check=False).returncode != 0:
-        return "SKIPPED: no tmpfs can be mounted here"
-    try:
+    with small_disk(mount, "64m") as mounted:
+        if not mounted:
+            return NO_DISK
         code, text = bench.train(1, mount / "run", [f"--train.steps={EVERY}"])
         expect(code == 0, text)
         subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
@@ -355,8 +230,6 @@ def read_only(bench):
         subprocess.run(["mount", "-o", "remount,rw", str(mount)], check=True)
         code, text = bench.train(1, mount / "run")
         expect(code == 0 and resumed(text) == EVERY, text)
-    finally:
-        subprocess.run(["umount", str(mount)], check=False)
     return ""
 
 
