@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Builds and runs the fuzzers of the file readers: launch/fuzz.sh [SECONDS [NAME...]]. Without arguments: 60 s each, all.
+# Builds and runs the fuzzers of the file readers: launch/fuzz.sh [--seed=N] [SECONDS [NAME...]]. Without arguments: 60 s each,
+# all, from another random seed each time; --seed=N repeats a run.
 # Each begins with tests/fuzz/corpus/NAME and the golden files of its format; inputs that it finds stay in
 # build/fuzz/corpus/NAME, and one that crashes, leaks or hangs in build/fuzz/found/. Fails if there is such a one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+seed=0  # libFuzzer takes the time
+case ${1:-} in --seed=*) seed=${1#--seed=}; shift ;; esac
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
 names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl}")
@@ -41,7 +44,7 @@ seeds() {  # name: copies its seeds to the folder that the fuzzer begins with
 run() {  # name
   local longest=65536
   [ "$1" != dcp_folder ] || longest=131072
-  ASAN_OPTIONS=detect_container_overflow=0 "build/fuzz/fuzz/$1" -max_total_time="$seconds" -max_len="$longest" -timeout=10 \
+  ASAN_OPTIONS=detect_container_overflow=0 "build/fuzz/fuzz/$1" -seed="$seed" -max_total_time="$seconds" -max_len="$longest" -timeout=10 \
     -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 -artifact_prefix="build/fuzz/found/$1-" \
     "build/fuzz/corpus/$1" "build/fuzz/seeds/$1" > "build/fuzz/$1.log" 2>&1
 }

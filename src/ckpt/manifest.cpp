@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "ckpt/digest.h"
@@ -41,6 +42,21 @@ at::ScalarType dtype_of(const std::string& name, const std::string& where) {
   return at::kFloat;
 }
 
+// nlohmann's get would take a fraction, too, and a number that no integer holds.
+int64_t whole(const ordered_json& json, const std::string& where) {
+  sound(json.is_number_integer() &&
+            (!json.is_number_unsigned() || std::in_range<int64_t>(json.get<uint64_t>())),
+        where, json.dump(), " where a whole number belongs");
+  return json.get<int64_t>();
+}
+
+std::vector<int64_t> wholes(const ordered_json& json, const std::string& where) {
+  sound(json.is_array(), where, json.dump(), " where whole numbers belong");
+  std::vector<int64_t> out;
+  for (const auto& number : json) out.push_back(whole(number, where));
+  return out;
+}
+
 ordered_json json_of(const ManifestPiece& piece) {
   std::string digests;
   for (const uint64_t digest : piece.digests) digests += hex_of(digest);
@@ -48,7 +64,8 @@ ordered_json json_of(const ManifestPiece& piece) {
 }
 
 ManifestPiece piece_of(const ordered_json& json, const std::string& where) {
-  ManifestPiece piece{json.at(0), json.at(1), json.at(2), json.at(3)};
+  ManifestPiece piece{whole(json.at(0), where), whole(json.at(1), where), whole(json.at(2), where),
+                      whole(json.at(3), where)};
   const auto& text = json.at(4).get_ref<const std::string&>();
   sound(json.size() == 5 && text.size() % 16 == 0, where, "a piece that is none");
   for (size_t i = 0; i < text.size(); i += 16)
@@ -71,21 +88,22 @@ ordered_json json_of(const Manifest& m) {
           {"mesh", m.mesh},    {"files", files},      {"tensors", tensors}, {"texts", texts}};
 }
 
-// Field types are checked by nlohmann's get, whose exceptions parse_manifest turns into Error.
+// The types of texts are checked by nlohmann's get, whose exceptions parse_manifest turns into Error.
 Manifest manifest_of(const ordered_json& json, const std::string& where) {
   Manifest m;
   sound(json.at("format") == kFormat, where, "not a checkpoint's manifest");
   require(json.at("version") == kVersion, where, ": format version ", json.at("version").dump(),
           ", this program reads ", kVersion, " (written by a newer program?)");
-  m.step = json.at("step"), m.seed = json.at("seed"), m.mesh = json.at("mesh").get<std::vector<int64_t>>();
+  m.step = whole(json.at("step"), where), m.seed = whole(json.at("seed"), where);
+  m.mesh = wholes(json.at("mesh"), where);
   for (const auto& f : json.at("files")) {
-    ManifestFile& file = m.files.emplace_back(ManifestFile{f.at(0), f.at(1)});
+    ManifestFile& file = m.files.emplace_back(ManifestFile{f.at(0), whole(f.at(1), where)});
     sound(parse_hex(f.at(2).get_ref<const std::string&>(), file.frame), where, "a digest that is none");
   }
   for (const auto& [name, t] : json.at("tensors").items()) {
     ManifestTensor& tensor = m.tensors[name];
     tensor.dtype = dtype_of(t.at("dtype"), where);
-    tensor.shape = t.at("shape").get<std::vector<int64_t>>();
+    tensor.shape = wholes(t.at("shape"), where);
     for (const auto& piece : t.at("pieces")) tensor.pieces.push_back(piece_of(piece, where));
   }
   for (const auto& [name, text] : json.at("texts").items()) m.texts[name] = text;
