@@ -6,6 +6,7 @@
 #include "parity/merge.h"
 #include "parity/ops.h"
 #include "parity/optim.h"
+#include "parity/prep.h"
 #include "parity/registry.h"
 #include "parity/sampler.h"
 #include "parity/wan_vae.h"
@@ -49,6 +50,9 @@ std::span<const CaseModule> case_modules() {
       {"op_vae_latent_norm", run_op_vae_latent_norm},
       {"op_pixels_to_model", run_op_pixels_to_model},
       {"op_video_to_u8", run_op_video_to_u8},
+      {"prep_dit_condition", run_prep_dit_condition},
+      {"prep_dit_data", run_prep_dit_data},
+      {"prep_dit_pad", run_prep_dit_pad},
       {"merge_soup", run_merge},
       {"merge_task_arithmetic", run_merge},
       {"merge_ties", run_merge},
