@@ -12,7 +12,7 @@ import sys
 LEVELS = [
     {"base"},
     {"autograd", "media", "text", "ckpt"},
-    {"ops", "data", "merge"},
+    {"ops", "data", "merge", "metrics"},
     {"model", "flow", "parallel"},
     {"optim"},
     {"rl", "infer"},

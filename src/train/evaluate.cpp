@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "data/demo_measure.h"
 #include "infer/contact_sheet.h"
-#include "infer/metrics.h"
+#include "metrics/psnr.h"
 #include "media/encode.h"
 
 namespace orrery {

@@ -1,4 +1,4 @@
-#include "infer/metrics.h"
+#include "metrics/psnr.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
