@@ -13,6 +13,7 @@ Exit run_ckpt(const std::vector<std::string>& arguments);
 Exit run_demo_data(const std::vector<std::string>& arguments);
 Exit run_doctor(const std::vector<std::string>& arguments);
 Exit run_generate(const std::vector<std::string>& arguments);
+Exit run_metrics(const std::vector<std::string>& arguments);
 Exit run_plan(const std::vector<std::string>& arguments);
 Exit run_parity(const std::vector<std::string>& arguments);
 Exit run_forward(const std::vector<std::string>& arguments);

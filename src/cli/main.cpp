@@ -22,6 +22,7 @@ struct Command {
 constexpr std::array kCommands = {
     Command{"train", "train a model on films", orrery::cli::run_train},
     Command{"generate", "make films with a trained model", orrery::cli::run_generate},
+    Command{"metrics", "measure how close films are to the true ones", orrery::cli::run_metrics},
     Command{"plan", "say what memory and time a configuration takes", orrery::cli::run_plan},
     Command{"bench", "time the training step and its operations", orrery::cli::run_bench},
     Command{"ckpt", "look into, verify, convert, compare, merge and prune weights and checkpoints",

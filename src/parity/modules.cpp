@@ -4,6 +4,7 @@
 #include "parity/dit.h"
 #include "parity/flow.h"
 #include "parity/merge.h"
+#include "parity/metrics.h"
 #include "parity/ops.h"
 #include "parity/optim.h"
 #include "parity/prep.h"
@@ -58,6 +59,10 @@ std::span<const CaseModule> case_modules() {
       {"merge_ties", run_merge},
       {"merge_dare_linear", run_merge},
       {"merge_dare_ties", run_merge},
+      {"psnr", run_psnr},
+      {"ssim", run_ssim},
+      {"latent_l2", run_latent_l2},
+      {"frechet_distance", run_frechet_distance},
   };
   return modules;
 }

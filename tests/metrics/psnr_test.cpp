@@ -33,6 +33,17 @@ TEST(Psnr, refuses_what_cannot_be_compared) {
   EXPECT_THROW(psnr(film.narrow(0, 0, 0), film.narrow(0, 0, 0)), Error);
 }
 
+TEST(ClippedPsnr, clips_to_the_range_before_it_compares) {
+  const at::Tensor truth = at::zeros({2, 3}, at::kDouble), film = truth.clone();
+  film[0].fill_(0.5);
+  film[1].fill_(7);  // counts as 1
+  const at::Tensor found = clipped_psnr(film, truth - 3, 1);
+  EXPECT_NEAR(found[0].item<double>(), 20 * std::log10(2), 1e-12);
+  EXPECT_NEAR(found[1].item<double>(), 0, 1e-12);
+  EXPECT_THROW(clipped_psnr(film, truth, 0), Error);
+  EXPECT_THROW(clipped_psnr(film.to(at::kByte), truth.to(at::kByte), 1), Error);
+}
+
 // So that a model that learnt something is told apart from one that repeats what it was given.
 TEST(Psnr, repeating_the_first_frame_of_a_demonstration_is_clearly_wrong) {
   double total = 0;
