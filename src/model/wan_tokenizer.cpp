@@ -3,6 +3,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
+#include <numeric>
+
 #include "autograd/tape.h"
 #include "base/error.h"
 
@@ -23,11 +25,13 @@ at::TensorOptions weight_options(const WanVae& net) {
 
 }  // namespace
 
-WanTokenizer::WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& windows)
+WanTokenizer::WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& windows,
+                           std::shared_ptr<const RowExchange> rows)
     : net_(std::move(net)),
       windows_(windows),
       options_(weight_options(*net_)),
-      scale_(wan_latent_scale(options_.dtype().toScalarType(), options_.device())) {
+      scale_(wan_latent_scale(options_.dtype().toScalarType(), options_.device())),
+      exchange_(std::move(rows)) {
   require(net_->config.z_dim == kChannels, "wan vae: latents of ", net_->config.z_dim, " channels, wanted ",
           kChannels, ": mean and deviation of others are not known");
   require(windows.encode >= 1 && windows.encode % temporal_factor() == 0, "wan vae: windows of ",
@@ -35,17 +39,32 @@ WanTokenizer::WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& window
   require(windows.decode >= 1, "wan vae: windows of ", windows.decode, " latent frames, wanted at least 1");
 }
 
+WanTokenizer::Rows WanTokenizer::rows_of(const at::Tensor& whole, int64_t latent_rows) const {
+  if (!exchange_) return {.share = {}, .begin = 0, .count = latent_rows};
+  exchange_->require_same(whole.sizes().vec(), options_.device(), "sizes of films");
+  Rows rows{.share = share_rows(exchange_, latent_rows)};
+  const auto& heights = rows.share.heights;
+  const auto mine = heights.begin() + exchange_->rank();
+  rows.begin = std::accumulate(heights.begin(), mine, int64_t{0});
+  rows.count = *mine;
+  return rows;
+}
+
 at::Tensor WanTokenizer::encode(const at::Tensor& video) const {
   check_video(video, temporal_factor(), spatial_factor());
   const NoRecording guard;
-  FrameCache cache;
+  const int64_t side = spatial_factor();
+  const Rows rows = rows_of(video, video.size(3) / side);
+  const at::Tensor local = video.narrow(3, rows.begin * side, rows.count * side);
+  FrameCache cache(rows.share);
   Tensors latents;
   for (const auto [begin, end] : film_parts(video.size(2), windows_.encode)) {
-    const at::Tensor part = video.narrow(2, begin, end - begin).to(options_.device());
+    const at::Tensor part = local.narrow(2, begin, end - begin).to(options_.device());
     const Variable x(values_of_pixels(part, options_.dtype().toScalarType()));
     latents.push_back(scale_.normalise(net_->encode_part(x, cache)).value().to(at::kFloat));
   }
-  return at::cat(latents, 2);
+  const at::Tensor all = at::cat(latents, 2);
+  return (exchange_ ? exchange_->gather(all, rows.share.heights) : all).contiguous();
 }
 
 at::Tensor WanTokenizer::decode(const at::Tensor& latents) const {
@@ -53,13 +72,17 @@ at::Tensor WanTokenizer::decode(const at::Tensor& latents) const {
   const NoRecording guard;
   const Variable z = scale_.denormalise(Variable(latents.to(options_)));
   const int64_t side = spatial_factor(), frames = pixel_frames(latents.size(2));
+  const Rows rows = rows_of(latents, latents.size(3));
+  std::vector<int64_t> heights = rows.share.heights;
+  for (int64_t& height : heights) height *= side;
   at::Tensor film = at::empty({latents.size(0), 3, frames, latents.size(3) * side, latents.size(4) * side},
                               latents.options().dtype(at::kByte));
-  FrameCache cache;
+  FrameCache cache(rows.share);
   int64_t done = 0;
   for (const auto [begin, end] : film_parts(latents.size(2), windows_.decode)) {
-    const Variable part(z.value().narrow(2, begin, end - begin));
-    const at::Tensor pixels = pixels_of_values(net_->decode_part(part, cache).value());
+    const Variable part(z.value().narrow(2, begin, end - begin).narrow(3, rows.begin, rows.count));
+    at::Tensor pixels = pixels_of_values(net_->decode_part(part, cache).value());
+    if (exchange_) pixels = exchange_->gather(pixels, heights);
     film.narrow(2, done, pixels.size(2)).copy_(pixels);
     done += pixels.size(2);
   }

@@ -16,12 +16,16 @@ struct WanWindows {
 class WanTokenizer final : public VideoTokenizer {
  public:
   // The network has its weights, all on one device and of one type, which is also that of the arithmetic;
-  // with one half only encode, or only decode, works. Error: latents of other than 16 channels, unsuitable
-  // windows.
-  WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& windows);
+  // with one half only encode, or only decode, works. On a GPU its weights are laid out anew, for the
+  // convolutions. rows: the ranks that share the work of each film (parallel/row_exchange.h), or null; they
+  // make the same calls with the same films and latents, and all get the whole result. Error: latents of
+  // other than 16 channels, unsuitable windows.
+  WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& windows,
+               std::shared_ptr<const RowExchange> rows = nullptr);
 
   // Films and latents may lie elsewhere than the network: films travel part by part. encode's latents are on
-  // the network's device, decode's film is where the latents are. Of any length.
+  // the network's device, decode's film is where the latents are. Of any length. Error: fewer rows of latents
+  // than ranks that share them, ranks with different sizes.
   at::Tensor encode(const at::Tensor& video) const override;
   at::Tensor decode(const at::Tensor& latents) const override;
   int64_t channels() const override { return net_->config.z_dim; }
@@ -29,10 +33,16 @@ class WanTokenizer final : public VideoTokenizer {
   int64_t spatial_factor() const override { return net_->config.spatial_factor(); }
 
  private:
+  struct Rows {
+    RowShare share;
+    int64_t begin, count;  // of the latents, this rank's
+  };
+  Rows rows_of(const at::Tensor& whole, int64_t latent_rows) const;
   std::unique_ptr<WanVae> net_;
   WanWindows windows_;
   at::TensorOptions options_;  // of the network's weights
   LatentScale scale_;
+  std::shared_ptr<const RowExchange> exchange_;  // null: this rank does all of it
 };
 
 }  // namespace orrery

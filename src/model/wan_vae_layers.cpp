@@ -10,7 +10,6 @@
 #include "ops/conv3d.h"
 #include "ops/elementwise.h"
 #include "ops/shape.h"
-#include "ops/upsample.h"
 
 namespace orrery {
 namespace {
@@ -39,57 +38,40 @@ Variable frames(const Variable& x, int64_t begin, int64_t end) {
   return ops::slice(x, kTime, begin, end);
 }
 
-// The last `count` frames of history and x, fewer if there are not so many. A copy: a view would keep all of
-// x.
-Variable last_frames(const Variable& history, const Variable& x, int64_t count) {
-  const int64_t before = history.defined() ? history.size(kTime) : 0, length = x.size(kTime);
-  const int64_t from_x = std::min(count, length), from_history = std::min(count - from_x, before);
-  Variables parts;
-  if (from_history > 0) parts.push_back(frames(history, before - from_history, before));
-  parts.push_back(frames(x, length - from_x, length));
-  return ops::concat(parts, kTime);
+// A copy: a view would keep all of x.
+Variable last_frames(const Variable& x, int64_t count) {
+  return ops::concat({frames(x, x.size(kTime) - count, x.size(kTime))}, kTime);
+}
+
+// Rows of zeros that are the neighbours' where the picture is shared: what the convolution reads, and the
+// zeros that remain.
+Halo row_halo(int64_t above, int64_t below, const FrameCache& cache) {
+  return cache.rows() ? Halo{.above = above, .below = below} : Halo{};
+}
+
+// (B,C,T,H,W) with the tokens of a frame as (B,HW,1,C).
+Variable tokens_of(const Variable& x) {
+  const int64_t B = x.size(0), C = x.size(1), HW = x.size(3) * x.size(4);
+  return ops::rearrange(x, {B, C, HW}, {0, 2, 1}, {B, HW, 1, C});
 }
 
 }  // namespace
 
-CausalConv3d::CausalConv3d(Module* parent, std::string name, const CausalConv3dConfig& c)
-    : VaeLayer(parent, std::move(name)),
-      config(c),
-      weight(this, "weight", conv_shape(c), conv_init(c.in * c.kernel[0] * c.kernel[1] * c.kernel[2])),
-      bias(this, "bias", {c.out}, Init::zeros()) {}
-
-Variable CausalConv3d::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
-  const int64_t remembered = 2 * config.padding[0];
-  if (remembered == 0) return after(Variable(), x_BCTHW);
-  Variable& history = cache[*this];
-  const Variable y = after(history, x_BCTHW);
-  history = last_frames(history, x_BCTHW, remembered);
-  return y;
+RowShare share_rows(std::shared_ptr<const RowExchange> exchange, int64_t latent_rows) {
+  const int64_t ranks = exchange->size();
+  require(latent_rows >= ranks, "wan vae: ", latent_rows, " rows of latents for ", ranks,
+          " ranks, wanted at least one each (fewer ranks, or larger pictures)");
+  RowShare share{.exchange = std::move(exchange), .heights = {}};
+  for (int64_t r = 0; r < ranks; ++r)
+    share.heights.push_back(latent_rows / ranks + (r < latent_rows % ranks));
+  return share;
 }
 
-Variable CausalConv3d::after(const Variable& history, const Variable& x_BCTHW) const {
-  const Scope scope(*this);
-  const auto [time, rows, columns] = config.padding;
-  const int64_t known = history.defined() ? history.size(kTime) : 0;
-  return ops::conv3d(x_BCTHW, history, weight, bias,
-                     {.stride = config.stride,
-                      .pad_before = {std::max<int64_t>(2 * time - known, 0), rows, columns},
-                      .pad_after = {0, rows, columns}});
-}
-
-FrameConv::FrameConv(Module* parent, std::string name, int64_t in, int64_t out, int64_t kernel)
-    : Module(parent, std::move(name)),
-      weight(this, "weight", {out, in, kernel, kernel}, conv_init(in * kernel * kernel)),
-      bias(this, "bias", {out}, Init::zeros()) {}
-
-Variable FrameConv::operator()(const Variable& x_BCTHW, int64_t stride, int64_t pad_before,
-                               int64_t pad_after) const {
-  const Scope scope(*this);
-  const Shape& w = weight.shape();
-  return ops::conv3d(x_BCTHW, Variable(), ops::reshape(weight, {w[0], w[1], 1, w[2], w[3]}), bias,
-                     {.stride = {1, stride, stride},
-                      .pad_before = {0, pad_before, pad_before},
-                      .pad_after = {0, pad_after, pad_after}});
+int64_t FrameCache::bytes() const {
+  int64_t total = 0;
+  for (const auto& [reader, frames] : history_)
+    if (frames.defined()) total += static_cast<int64_t>(frames.value().nbytes());
+  return total;
 }
 
 ChannelNorm::ChannelNorm(Module* parent, std::string name, int64_t channels, int64_t axes)
@@ -100,9 +82,86 @@ Variable ChannelNorm::operator()(const Variable& x_BCTHW) const {
   return ops::channel_norm(x_BCTHW, gamma);
 }
 
-Variable ChannelNorm::silu(const Variable& x_BCTHW) const {
+Variable ChannelNorm::silu(const Variable& x_BCTHW, const ops::Around& around) const {
   const Scope scope(*this);
-  return ops::channel_norm_silu(x_BCTHW, gamma);
+  return ops::channel_norm_silu_with_halo(x_BCTHW, gamma, around);
+}
+
+CausalConv3d::CausalConv3d(Module* parent, std::string name, const CausalConv3dConfig& c)
+    : VaeLayer(parent, std::move(name)),
+      config(c),
+      weight(this, "weight", conv_shape(c), conv_init(c.in * c.kernel[0] * c.kernel[1] * c.kernel[2])),
+      bias(this, "bias", {c.out}, Init::zeros()) {}
+
+Variable CausalConv3d::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
+  const Variable joined = [&] {
+    const Scope scope(*this);
+    return ops::with_halo(x_BCTHW, around(cache));
+  }();
+  return of_input(joined, cache, x_BCTHW.size(kTime));
+}
+
+Variable CausalConv3d::operator()(const ChannelNorm& norm, const Variable& x_BCTHW, FrameCache& cache) const {
+  return of_input(norm.silu(x_BCTHW, around(cache)), cache, x_BCTHW.size(kTime));
+}
+
+ops::Around CausalConv3d::around(FrameCache& cache) const {
+  const auto [time, rows, columns] = config.padding;
+  ops::Around out{.halo = row_halo(rows, rows, cache), .rows = rows > 0 ? cache.rows() : nullptr};
+  out.halo.frames = 2 * time;
+  if (time > 0) out.history = cache[*this];
+  return out;
+}
+
+// joined: x and its halo; fresh: the frames of x.
+Variable CausalConv3d::of_input(const Variable& joined, FrameCache& cache, int64_t fresh) const {
+  const Scope scope(*this);
+  const auto [time, rows, columns] = config.padding;
+  if (time > 0) {
+    Variable& history = cache[*this];
+    const int64_t seen = (history.defined() ? history.size(kTime) : 0) + fresh;
+    history = last_frames(joined, std::min(2 * time, seen));
+  }
+  const int64_t zeros = cache.rows() ? 0 : rows;
+  return ops::conv3d(
+      joined, Variable(), weight, bias,
+      {.stride = config.stride, .pad_before = {0, zeros, columns}, .pad_after = {0, zeros, columns}});
+}
+
+Variable CausalConv3d::after(const Variable& history, const Variable& x_BCTHW) const {
+  const Scope scope(*this);
+  const int64_t before = history.defined() ? history.size(kTime) : 0;
+  const Variable joined = ops::with_halo(x_BCTHW, {.history = history, .halo = {.frames = before}});
+  return ops::conv3d(joined, Variable(), weight, bias, {.stride = config.stride});
+}
+
+FrameConv::FrameConv(Module* parent, std::string name, int64_t in, int64_t out, int64_t kernel)
+    : Module(parent, std::move(name)),
+      weight(this, "weight", {out, in, kernel, kernel}, conv_init(in * kernel * kernel)),
+      bias(this, "bias", {out}, Init::zeros()) {}
+
+Variable FrameConv::operator()(const Variable& x_BCTHW, int64_t stride, const Zeros& zeros,
+                               const FrameCache& cache) const {
+  const Scope scope(*this);
+  const Halo halo = row_halo(zeros.before, zeros.after, cache);
+  return of_input(ops::with_halo(x_BCTHW, {.halo = halo, .rows = cache.rows()}), stride, zeros, halo);
+}
+
+Variable FrameConv::of_upsampled(const Variable& x_BCTHW, int64_t factor, const Zeros& zeros,
+                                 const FrameCache& cache) const {
+  const Scope scope(*this);
+  const Halo halo = row_halo(zeros.before, zeros.after, cache);
+  return of_input(ops::upsample_nearest_with_halo(x_BCTHW, factor, {.halo = halo, .rows = cache.rows()}), 1,
+                  zeros, halo);
+}
+
+Variable FrameConv::of_input(const Variable& joined, int64_t stride, const Zeros& zeros,
+                             const Halo& halo) const {
+  const Shape& w = weight.shape();
+  return ops::conv3d(joined, Variable(), ops::reshape(weight, {w[0], w[1], 1, w[2], w[3]}), bias,
+                     {.stride = {1, stride, stride},
+                      .pad_before = {0, zeros.before - halo.above, zeros.before},
+                      .pad_after = {0, zeros.after - halo.below, zeros.after}});
 }
 
 VaeResidualBlock::VaeResidualBlock(Module* parent, std::string name, int64_t in, int64_t out)
@@ -118,7 +177,7 @@ VaeResidualBlock::VaeResidualBlock(Module* parent, std::string name, int64_t in,
 
 Variable VaeResidualBlock::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
   const Scope scope(*this);
-  const Variable y = conv2(norm2.silu(conv1(norm1.silu(x_BCTHW), cache)), cache);
+  const Variable y = conv2(norm2, conv1(norm1, x_BCTHW, cache), cache);
   return ops::add(y, shortcut ? (*shortcut)(x_BCTHW, cache) : x_BCTHW);
 }
 
@@ -128,18 +187,24 @@ VaeAttention::VaeAttention(Module* parent, std::string name, int64_t channels)
       to_qkv(this, "to_qkv", channels, 3 * channels, 1),
       proj(this, "proj", channels, channels, 1) {}
 
-Variable VaeAttention::operator()(const Variable& x_BCTHW, FrameCache&) const {
+Variable VaeAttention::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
   const Scope scope(*this);
-  const Variable qkv = to_qkv(norm(x_BCTHW), 1, 0, 0);
+  const Variable qkv = to_qkv(norm(x_BCTHW), 1, {0, 0}, cache);
   Variables attended;  // frame by frame: scores of one frame are in memory at a time
-  for (int64_t t = 0; t < qkv.size(kTime); ++t) attended.push_back(attend(frames(qkv, t, t + 1)));
-  return ops::add(proj(ops::concat(attended, kTime), 1, 0, 0), x_BCTHW);
+  for (int64_t t = 0; t < qkv.size(kTime); ++t) attended.push_back(attend(frames(qkv, t, t + 1), cache));
+  return ops::add(proj(ops::concat(attended, kTime), 1, {0, 0}, cache), x_BCTHW);
 }
 
-Variable VaeAttention::attend(const Variable& qkv_BCHW) const {
+// Where ranks share the picture, a rank has the queries of its rows, and keys and values of all.
+Variable VaeAttention::attend(const Variable& qkv_BCHW, const FrameCache& cache) const {
   const int64_t B = qkv_BCHW.size(0), C = qkv_BCHW.size(1) / 3, H = qkv_BCHW.size(3), W = qkv_BCHW.size(4);
-  const Variable tokens = ops::rearrange(qkv_BCHW, {B, 3, C, H * W}, {1, 0, 3, 2}, {3 * B, H * W, 1, C});
-  const Variables qkv = ops::chunk(tokens, 3, 0);  // (B,HW,1,C) each
+  Variables qkv = ops::chunk(qkv_BCHW, 3, 1);
+  if (cache.rows()) {
+    const Variable all(cache.rows()->gather(qkv_BCHW.value().narrow(1, C, 2 * C), cache.share().heights));
+    const Variables both = ops::chunk(all, 2, 1);
+    std::copy(both.begin(), both.end(), qkv.begin() + 1);
+  }
+  for (Variable& part : qkv) part = tokens_of(part);  // (B,HW,1,C) each
   const Variable out = ops::attention(qkv[0], qkv[1], qkv[2]);
   return ops::rearrange(out, {B, H * W, C}, {0, 2, 1}, {B, C, 1, H, W});
 }
@@ -154,14 +219,14 @@ VaeDownsample::VaeDownsample(Module* parent, std::string name, int64_t channels,
 
 Variable VaeDownsample::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
   const Scope scope(*this);
-  const Variable x = resample(x_BCTHW, 2, 0, 1);
+  const Variable x = resample(x_BCTHW, 2, {0, 1}, cache);
   if (!time_conv) return x;
   Variable& last = cache[*time_conv];
   const Variable before = last;
   const int64_t count = x.size(kTime);
   require((before.defined() ? count : count - 1) % 2 == 0, path(), ": ", count, " frames, wanted ",
           before.defined() ? "2 n after a film's first part" : "1 + 2 n at a film's beginning");
-  last = last_frames(Variable(), x, 1);
+  last = last_frames(x, 1);
   if (before.defined()) return time_conv->after(before, x);
   if (count == 1) return x;
   return ops::concat({frames(x, 0, 1), time_conv->after(Variable(), x)}, kTime);
@@ -187,7 +252,7 @@ Variable VaeUpsample::operator()(const Variable& x_BCTHW, FrameCache& cache) con
     const int64_t count = x.size(kTime);
     if (count > 1) x = ops::concat({frames(x, 0, 1), doubled(frames(x, 1, count), cache)}, kTime);
   }
-  return resample(ops::upsample_nearest(x, 2), 1, 1, 1);
+  return resample.of_upsampled(x, 2, {1, 1}, cache);
 }
 
 Variable VaeUpsample::doubled(const Variable& x_BCTHW, FrameCache& cache) const {

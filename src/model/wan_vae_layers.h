@@ -8,16 +8,32 @@
 
 #include "autograd/module.h"
 #include "autograd/scope.h"
+#include "ops/conv_input.h"
 
 namespace orrery {
 
-// The frames that layers remember between parts of one film. A fresh one begins a film; a copy is a snapshot.
+// The rows of a film's pictures that this rank has: heights[r] rows of the latents are rank r's, from the
+// top. Whole pictures, by default.
+struct RowShare {
+  std::shared_ptr<const RowExchange> exchange;
+  std::vector<int64_t> heights;
+};
+// `latent_rows` in shares that differ by one row at most. Error: fewer rows than ranks.
+RowShare share_rows(std::shared_ptr<const RowExchange> exchange, int64_t latent_rows);
+
+// What goes with one film through the layers: the frames that they remember between its parts, and whose rows
+// they see. A fresh one begins a film; a copy is a snapshot.
 class FrameCache {
  public:
+  explicit FrameCache(RowShare share = {}) : share_(std::move(share)) {}
   bool is_fresh() const { return history_.empty(); }
   Variable& operator[](const Module& reader) { return history_[&reader]; }  // undefined before the first part
+  const RowExchange* rows() const { return share_.exchange.get(); }         // null: whole pictures
+  const RowShare& share() const { return share_; }
+  int64_t bytes() const;  // of the frames that are remembered
 
  private:
+  RowShare share_;
   std::unordered_map<const Module*, Variable> history_;
 };
 
@@ -33,6 +49,14 @@ struct CausalConv3dConfig {
   std::array<int64_t, 3> kernel, stride{1, 1, 1}, padding{};  // time, rows, columns
 };
 
+// ops/channel_norm.h. The checkpoint stores gamma with the axes that follow the channels, each of size 1.
+struct ChannelNorm final : Module {
+  ChannelNorm(Module* parent, std::string name, int64_t channels, int64_t axes);
+  Parameter gamma;
+  Variable operator()(const Variable& x_BCTHW) const;
+  Variable silu(const Variable& x_BCTHW, const ops::Around& around) const;  // SiLU of the norm, with a halo
+};
+
 // Zeros on both sides in space, in time before the film only: 2 * padding[0] frames. The cache holds that
 // many last frames of the layer's input, fewer at a film's beginning.
 struct CausalConv3d final : VaeLayer {
@@ -40,23 +64,30 @@ struct CausalConv3d final : VaeLayer {
   CausalConv3dConfig config;
   Parameter weight, bias;  // (out,in,kt,kh,kw), (out)
   Variable operator()(const Variable& x_BCTHW, FrameCache& cache) const override;
-  // history: frames before x, or undefined; zeros for those that are missing.
+  // Of the SiLU of the norm.
+  Variable operator()(const ChannelNorm& norm, const Variable& x_BCTHW, FrameCache& cache) const;
+  // Valid in time: the frames are those of history, or undefined, and x.
   Variable after(const Variable& history, const Variable& x_BCTHW) const;
+
+ private:
+  ops::Around around(FrameCache& cache) const;
+  Variable of_input(const Variable& joined, FrameCache& cache, int64_t fresh) const;
 };
 
-// Convolution of single frames; the weight has two spatial axes.
+// Convolution of single frames; the weight has two spatial axes. Zeros lie around the picture.
 struct FrameConv final : Module {
   FrameConv(Module* parent, std::string name, int64_t in, int64_t out, int64_t kernel);
   Parameter weight, bias;  // (out,in,kernel,kernel), (out)
-  Variable operator()(const Variable& x_BCTHW, int64_t stride, int64_t pad_before, int64_t pad_after) const;
-};
+  struct Zeros {
+    int64_t before, after;  // rows above and columns to the left; below and to the right
+  };
+  Variable operator()(const Variable& x_BCTHW, int64_t stride, const Zeros& zeros,
+                      const FrameCache& cache) const;
+  Variable of_upsampled(const Variable& x_BCTHW, int64_t factor, const Zeros& zeros,
+                        const FrameCache& cache) const;
 
-// ops/channel_norm.h. The checkpoint stores gamma with the axes that follow the channels, each of size 1.
-struct ChannelNorm final : Module {
-  ChannelNorm(Module* parent, std::string name, int64_t channels, int64_t axes);
-  Parameter gamma;
-  Variable operator()(const Variable& x_BCTHW) const;
-  Variable silu(const Variable& x_BCTHW) const;  // SiLU of the norm
+ private:
+  Variable of_input(const Variable& joined, int64_t stride, const Zeros& zeros, const Halo& halo) const;
 };
 
 // x, or a 1x1x1 convolution of it, plus two rounds of norm, SiLU and 3x3x3 convolution.
@@ -78,7 +109,8 @@ struct VaeAttention final : VaeLayer {
   Variable operator()(const Variable& x_BCTHW, FrameCache& cache) const override;
 
  private:
-  Variable attend(const Variable& qkv_BCHW) const;  // one frame, (B,3C,1,H,W) -> (B,C,1,H,W)
+  // One frame: queries, keys and values of this rank's rows (B,3C,1,H,W) -> (B,C,1,H,W).
+  Variable attend(const Variable& qkv_BCHW, const FrameCache& cache) const;
 };
 
 // Half the rows and columns, then, with `time`, half the frames: 1 + 2n become 1 + n at a film's beginning,

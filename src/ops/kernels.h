@@ -7,6 +7,16 @@
 #include <tuple>
 
 #include "ops/conv3d.h"
+#include "ops/conv_input.h"
+
+namespace orrery::kernels {
+
+// The buffer of ops/conv_input.h for what is `middle` (B,C,T,H,W), of like's type and device: the halo is
+// filled with history and zeros, the middle is not. On a GPU its memory is in the order B, T, H, W, C.
+at::Tensor halo_buffer(const at::Tensor& like, const at::Tensor& history, at::IntArrayRef middle,
+                       const Halo& halo);
+
+}  // namespace orrery::kernels
 
 namespace orrery::kernels::cpu {
 
