@@ -25,6 +25,7 @@ std::map<std::string, double*> fields(Ceilings& c) {
           {"short_attention_backward_tflops", &c.short_attention_backward_tflops},
           {"memory_gb_per_s", &c.memory_gb_per_s},
           {"op_us", &c.op_us},
+          {"product_tail_us", &c.product_tail_us},
           {"ranks_per_node", &c.ranks_per_node},
           {"inside_gb_per_s", &c.inside_gb_per_s},
           {"between_gb_per_s", &c.between_gb_per_s},
@@ -33,7 +34,7 @@ std::map<std::string, double*> fields(Ceilings& c) {
 }
 
 bool may_be_zero(const std::string& key) {
-  return key == "reserved_gib" || key == "fragmentation" || key == "op_us" || key.find("latency") != key.npos;
+  return key == "reserved_gib" || key == "fragmentation" || key.ends_with("_us");
 }
 
 double read_number(const std::string& where, const std::string& key, const Json& entry) {

@@ -26,7 +26,8 @@ struct Ceilings {
   double attention_forward_tflops = 0, attention_backward_tflops = 0;
   double short_attention_forward_tflops = 0, short_attention_backward_tflops = 0;  // fewer than 1024 keys
   double memory_gb_per_s = 0;                                                      // read and written
-  double op_us = 0;  // least time of an op: its launches
+  double op_us = 0;            // least time of an op: its launches
+  double product_tail_us = 0;  // at the end of a matrix product, when part of the device has nothing to do
   // Links, a rank and direction
   double ranks_per_node = 0;
   double inside_gb_per_s = 0, between_gb_per_s = 0;  // in a node, between nodes

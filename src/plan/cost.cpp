@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 #include "autograd/tape.h"
 
@@ -54,6 +55,15 @@ double flops_of(const OpCall& call, const std::vector<Shape>& shapes) {
   return call.op.backward_flops(shapes, needs);
 }
 
+// What the tape does behind an op's backward: gradients that meet others in their slots are added to them.
+double sum_bytes(const OpCall& call, const Tensors& out) {
+  double bytes = 0;
+  for (size_t i = 0; i < out.size(); ++i)
+    if (const auto& slot = call.node->input_slots[i]; slot && slot->grad.defined())
+      bytes += 3 * bytes_of(out[i]);
+  return bytes;
+}
+
 // Exchanges run no kernels of their own; their buffers are as the program says.
 bool is_exchange(const Op& op) {
   return op.name().starts_with("ulysses");
@@ -103,7 +113,10 @@ void OpCost::after(const OpCall& call, const Tensors& out) {
       tally_.recompute_s += seconds;
       return;
     case OpPhase::backward:
-      tally_.backward_s += seconds;
+      const double sums = sum_bytes(call, out) / (1e9 * ceilings_.memory_gb_per_s);
+      clock_.compute(sums);
+      tally_.backward_s += seconds + sums;
+      tally_.seconds["sums of gradients"] += sums;
       return;
   }
 }
@@ -125,7 +138,14 @@ double OpCost::seconds_of(const OpCall& call, const Tensors& out) const {
   const OpWork work = work_of(call, out);
   if (work.is_view) return 0;
   double seconds = std::max(1e-6 * ceilings_.op_us, work.bytes / (1e9 * ceilings_.memory_gb_per_s));
-  if (work.flops > 0) seconds = std::max(seconds, work.flops / flops_per_s(call, input_shapes(call)));
+  if (work.flops > 0) {
+    const std::vector<Shape> shapes = input_shapes(call);
+    double busy = work.flops / flops_per_s(call, shapes);
+    if (call.op.engine() ==
+        Engine::matmul)  // in backward one product for each gradient, of the forward's size
+      busy += 1e-6 * ceilings_.product_tail_us * std::round(work.flops / call.op.forward_flops(shapes));
+    seconds = std::max(seconds, busy);
+  }
   return seconds;
 }
 

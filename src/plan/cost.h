@@ -3,8 +3,9 @@
 // and, for devices with fused kernels, keeps the temporaries of their ATen twins out of the memory's peak.
 //
 // Time of an op: the longest of its arithmetic at the rate of its engine, its bytes (inputs, outputs, and in
-// backward what it saved) at the memory's rate, and op_us; none for an op that only gives its input another
-// shape. Recompute takes time and is no part of the model's FLOPs.
+// backward what it saved) at the memory's rate, and op_us, with a tail for each matrix product; none for an
+// op that only gives its input another shape. Gradients that are added up in backward take two reads and a
+// write. Recompute takes time and is no part of the model's FLOPs.
 #include <c10/util/intrusive_ptr.h>
 
 #include <map>

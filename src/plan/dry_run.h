@@ -35,8 +35,9 @@ struct PlanReport {
   // Time of a step, seconds
   double step_s = 0;
   double forward_s = 0, recompute_s = 0, backward_s = 0, update_s = 0;
-  double copy_s = 0;     // of weights and gradients into and out of the collectives' buffers
-  double exposed_s = 0;  // communication that nothing hid
+  std::map<std::string, double> op_s;  // of forward, recompute and backward, by name of the op
+  double copy_s = 0;                   // of weights and gradients into and out of the collectives' buffers
+  double exposed_s = 0;                // communication that nothing hid
   std::vector<PlannedTraffic> traffic;
 
   double clip_flops = 0;          // forward, by the formula

@@ -182,6 +182,7 @@ void PlannedRank::count(PlanReport& r, const Moment& m, double times) const {
   r.recompute_s += times * m.tally.recompute_s;
   r.backward_s += times * m.tally.backward_s;
   r.counted_clip_flops += times * m.tally.forward_flops;
+  for (const auto& [op, seconds] : m.tally.seconds) r.op_s[op] += times * seconds;
   for (size_t i = 0; i < m.collectives; ++i) add_traffic(r.traffic, network_.collectives()[i], times);
 }
 

@@ -28,6 +28,7 @@ Config with_blocks(Config config, int64_t blocks) {
 void extend(PlanReport& r, const PlanReport& more, const Line& at) {
   for (size_t i = 0; i < kNumMemoryUses; ++i) r.memory.bytes[i] = at(r.memory.bytes[i], more.memory.bytes[i]);
   for (auto& [label, bytes] : r.kept) bytes = at(bytes, more.kept.at(label));
+  for (auto& [op, seconds] : r.op_s) seconds = at(seconds, more.op_s.at(op));
   for (double PlanReport::*field :
        {&PlanReport::step_s, &PlanReport::forward_s, &PlanReport::recompute_s, &PlanReport::backward_s,
         &PlanReport::update_s, &PlanReport::copy_s, &PlanReport::exposed_s, &PlanReport::counted_clip_flops})

@@ -1,6 +1,7 @@
 #include "plan/report.h"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/columns.h"
@@ -10,7 +11,7 @@ namespace orrery {
 namespace {
 
 constexpr double kGiB = 1 << 30;
-constexpr size_t kLabels = 12;  // lines of kept activations; the rest is summed up
+constexpr size_t kLargest = 12;  // lines of kept activations, of ops; the rest is summed up
 
 std::string gib(double bytes) {
   return fixed(bytes / kGiB, 2);
@@ -30,19 +31,31 @@ std::string memory_part(const PlanReport& r) {
   return text + line("all, of " + gib(r.limit) + " GiB", gib(r.total()), "GiB");
 }
 
-std::string kept_part(const PlanReport& r) {
-  std::vector<std::pair<std::string, double>> rows(r.kept.begin(), r.kept.end());
+// The largest of them in falling order, and the sum of the others.
+std::string largest_part(const std::string& title, const std::map<std::string, double>& values,
+                         const std::function<std::string(double)>& show, const std::string& unit) {
+  std::vector<std::pair<std::string, double>> rows(values.begin(), values.end());
   std::stable_sort(rows.begin(), rows.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
-  std::string text = "activations kept for backward, by label\n";
+  std::string text = title + "\n";
   double rest = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (i < kLabels)
-      text += line(rows[i].first, gib(rows[i].second), "GiB");
+    if (i < kLargest)
+      text += line(rows[i].first, show(rows[i].second), unit);
     else
       rest += rows[i].second;
   }
-  return rest > 0 ? text + line("others", gib(rest), "GiB") : text;
+  return rest > 0 ? text + line("others", show(rest), unit) : text;
+}
+
+std::string kept_part(const PlanReport& r) {
+  return largest_part("activations kept for backward, by label", r.kept, gib, "GiB");
+}
+
+std::string op_part(const PlanReport& r) {
+  return largest_part(
+      "forward, recompute and backward of a step, by op", r.op_s,
+      [](double seconds) { return fixed(1e3 * seconds, 1); }, "ms");
 }
 
 std::string traffic_part(const PlanReport& r) {
@@ -110,6 +123,7 @@ nlohmann::ordered_json json_of(const PlanReport& r) {
           {"exposed_s", r.exposed_s},
           {"copy_s", r.copy_s},
           {"update_s", r.update_s},
+          {"op_s", nlohmann::ordered_json(r.op_s)},
           {"recompute", r.recompute},
           {"clip_flops", r.clip_flops},
           {"counted_clip_flops", r.counted_clip_flops},
@@ -139,7 +153,7 @@ std::string describe(const PlanReport& r, const Ceilings& ceilings) {
   return text_of(r.mesh.size(), r.mesh.size() == 1 ? " rank: " : " ranks: ", describe_layout(r), "\non ",
                  ceilings.name, estimates.empty() ? "" : "; estimated, not measured: " + estimates, "\n\n",
                  memory_part(r), "\n", kept_part(r), "\n", traffic_part(r), "\n", time_part(r), "\n",
-                 r.recompute.empty() ? "" : r.recompute + "\n", one_line(r), "\n");
+                 op_part(r), "\n", r.recompute.empty() ? "" : r.recompute + "\n", one_line(r), "\n");
 }
 
 std::string table_of(const std::vector<PlanReport>& reports, size_t most) {

@@ -23,7 +23,7 @@ Ceilings round_ceilings() {
   c.attention_forward_tflops = c.short_attention_backward_tflops = 2;
   c.attention_backward_tflops = 4;
   c.memory_gb_per_s = 1e6;
-  c.op_us = 0;
+  c.op_us = c.product_tail_us = 0;
   return c;
 }
 
@@ -49,6 +49,16 @@ TEST(OpCost, products_take_their_flops_in_both_directions) {
   EXPECT_EQ(c.cost.tally().forward_flops, 1e9);
 }
 
+TEST(OpCost, each_product_has_a_tail) {
+  Costs c;
+  c.ceilings.product_tail_us = 1e6;
+  Recording recording;
+  const Variable y = ops::linear(meta({1000, 1000}, true), meta({500, 1000}, true), {});
+  EXPECT_NEAR(c.clock.now(), 1 + 1e9 / 1e12, 1e-9);
+  recording.backward({{y, at::empty({1000, 500}, y.value().options())}});
+  EXPECT_NEAR(c.clock.now(), 3 + 3e9 / 1e12, 1e-9);
+}
+
 TEST(OpCost, attention_has_rates_for_many_and_for_few_keys) {
   Costs c;
   Recording recording;
@@ -72,6 +82,18 @@ TEST(OpCost, other_ops_take_their_bytes_and_at_least_a_launch_but_views_nothing)
   c.ceilings.op_us = 1e6;
   (void)ops::gelu(meta({1}));
   EXPECT_NEAR(c.clock.now(), 8e6 / 1e9 + 1, 1e-9);
+}
+
+TEST(OpCost, gradients_that_meet_are_added_up) {
+  Costs c;
+  c.ceilings.memory_gb_per_s = 1;
+  Recording recording;
+  const Variable x = meta({1000, 1000}, true);
+  const Variable y = ops::gelu(x), z = ops::gelu(x);
+  const double begin = c.clock.now();
+  const at::Tensor d = at::empty({1000, 1000}, x.value().options());
+  recording.backward({{y, d}, {z, d}});
+  EXPECT_NEAR(c.clock.now() - begin, 2 * 12e6 / 1e9 + 12e6 / 1e9, 1e-9);  // gelu's are d, x and dx
 }
 
 struct Net final : Module {
