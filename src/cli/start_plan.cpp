@@ -13,8 +13,16 @@ namespace {
 
 constexpr size_t kRows = 4;  // layouts that would fit, in a refusal
 
-// What steps there are: films of each bucket's shape, and images. Context ranks share out the images of a
-// batch, as ranks with clips of their own do.
+[[noreturn]] void refuse(const PlanReport& plan, const Ceilings& ceilings, int64_t ranks) {
+  const auto best = best_layouts(plan.config, ranks, ceilings, ClipsOf::batch);
+  throw Error(text_of("the run ", one_line(plan), "\n\n", describe(plan, ceilings), "\n",
+                      best.empty() ? "no layout of these ranks fits\n"
+                                   : "layouts that fit\n" + table_of(best, kRows)),
+              Exit::out_of_memory);
+}
+
+}  // namespace
+
 std::vector<Config> steps_of(const Config& config) {
   std::vector<Config> steps;
   for (const FrameSize& size : bucket_sizes(config.data.height, config.data.width, config.data.buckets)) {
@@ -31,16 +39,6 @@ std::vector<Config> steps_of(const Config& config) {
   }
   return steps;
 }
-
-[[noreturn]] void refuse(const PlanReport& plan, const Ceilings& ceilings, int64_t ranks) {
-  const auto best = best_layouts(plan.config, ranks, ceilings, ClipsOf::batch);
-  throw Error(text_of("the run ", one_line(plan), "\n\n", describe(plan, ceilings), "\n",
-                      best.empty() ? "no layout of these ranks fits\n"
-                                   : "layouts that fit\n" + table_of(best, kRows)),
-              Exit::out_of_memory);
-}
-
-}  // namespace
 
 TrainingStart plan_start(const Config& config, const World& world) {
   const auto ceilings = ceilings_here(config, world);
