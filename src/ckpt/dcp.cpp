@@ -3,8 +3,8 @@
 #include <ATen/ops/empty.h>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/mapped_file.h"
-#include "ckpt/printable.h"
 #include "ckpt/torch_contents.h"
 #include "ckpt/zip_archive.h"
 

@@ -2,8 +2,8 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/dcp.h"
-#include "ckpt/printable.h"
 #include "ckpt/torch_names.h"
 
 namespace orrery {

@@ -3,8 +3,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/mapped_file.h"
-#include "ckpt/printable.h"
 #include "ckpt/safetensors.h"
 
 namespace orrery {

@@ -3,7 +3,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "ckpt/printable.h"
+#include "base/printable.h"
 
 namespace orrery {
 namespace {

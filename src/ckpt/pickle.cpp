@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "ckpt/printable.h"
+#include "base/printable.h"
 
 namespace orrery {
 namespace {

@@ -6,9 +6,9 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/byte_view.h"
 #include "ckpt/mapped_file.h"
-#include "ckpt/printable.h"
 
 namespace orrery {
 namespace {

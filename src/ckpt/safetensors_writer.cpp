@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "ckpt/printable.h"
+#include "base/printable.h"
 #include "ckpt/safetensors.h"
 
 namespace orrery {

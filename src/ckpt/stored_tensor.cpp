@@ -1,7 +1,7 @@
 #include "ckpt/stored_tensor.h"
 
 #include "base/error.h"
-#include "ckpt/printable.h"
+#include "base/printable.h"
 #include "ckpt/torch_names.h"
 
 namespace orrery {

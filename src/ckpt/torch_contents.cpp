@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "ckpt/printable.h"
+#include "base/printable.h"
 #include "ckpt/torch_names.h"
 #include "ckpt/zip_archive.h"
 

@@ -4,8 +4,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/byte_view.h"
-#include "ckpt/printable.h"
 #include "ckpt/torch_names.h"
 #include "ckpt/zip_writer.h"
 

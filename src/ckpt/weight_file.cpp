@@ -1,12 +1,12 @@
 #include "ckpt/weight_file.h"
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/checkpoint_folder.h"
 #include "ckpt/checkpoint_reader.h"
 #include "ckpt/dcp.h"
 #include "ckpt/hf_index.h"
 #include "ckpt/mapped_file.h"
-#include "ckpt/printable.h"
 #include "ckpt/safetensors.h"
 #include "ckpt/torch_file.h"
 

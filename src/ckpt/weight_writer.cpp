@@ -3,8 +3,8 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/byte_view.h"
-#include "ckpt/printable.h"
 #include "ckpt/safetensors_writer.h"
 #include "ckpt/torch_writer.h"
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/crc32.h"
-#include "ckpt/printable.h"
 #include "ckpt/zip_format.h"
 
 namespace orrery {

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/rng.h"
-#include "ckpt/printable.h"
 #include "ckpt/row_parts.h"
 #include "ckpt/weight_writer.h"
 #include "merge/combine.h"

@@ -1,7 +1,7 @@
 #include "merge/same_tensors.h"
 
 #include "base/error.h"
-#include "ckpt/printable.h"
+#include "base/printable.h"
 
 namespace orrery {
 namespace {
