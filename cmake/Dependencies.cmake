@@ -15,6 +15,7 @@ find_package(Boost QUIET CONFIG COMPONENTS program_options)
 find_package(nlohmann_json 3 QUIET)
 pkg_check_modules(HDF5 REQUIRED IMPORTED_TARGET hdf5-serial)
 pkg_check_modules(XXHASH QUIET IMPORTED_TARGET libxxhash)
+pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc icu-i18n)
 
 # dependency(NAME TARGET HEADER [LIBRARY]): the library NAME is TARGET where its package was found, else the header and
 # the library as they lie in the system's folders: not every machine that has them has the package too.
@@ -51,6 +52,7 @@ add_library(mpi INTERFACE)
 target_link_libraries(mpi INTERFACE MPI::MPI_CXX)
 target_compile_definitions(mpi INTERFACE OMPI_SKIP_MPICXX)
 add_library(hdf5 ALIAS PkgConfig::HDF5)
+add_library(icu ALIAS PkgConfig::ICU)
 
 if(ORRERY_FFMPEG)
   pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libavutil libswscale)

@@ -10,7 +10,7 @@ seed=0  # libFuzzer takes the time
 case ${1:-} in --seed=*) seed=${1#--seed=}; shift ;; esac
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl}")
+names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl tokenizer_json}")
 read -ra names <<< "${names[*]}"
 
 launch/setup.sh cpu fuzz
@@ -22,6 +22,7 @@ seeds() {  # name: copies its seeds to the folder that the fuzzer begins with
   rm -rf "$folder"
   mkdir -p "$folder" "build/fuzz/corpus/$1" build/fuzz/found
   case $1 in
+    tokenizer_json) cp tests/golden/tok_toy.json "$folder" ;;
     ini) cp launch/quickstart.ini "$folder" ;;
     safetensors) cp tests/golden/st_*.safetensors "$folder" ;;
     torch_file) find tests/golden -maxdepth 1 -name 'pt_*' ! -name '*.safetensors' -size -16k -exec cp -t "$folder" {} + ;;

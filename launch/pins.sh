@@ -7,6 +7,7 @@ debian_libraries=(
   libboost-program-options-dev
   libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
   libhdf5-dev
+  libicu-dev
   libopenmpi-dev openmpi-bin
   libxxhash-dev
   nlohmann-json3-dev

@@ -1,9 +1,8 @@
 #include "ckpt/hf_index.h"
 
-#include <set>
-
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/strict_json.h"
 #include "ckpt/mapped_file.h"
 #include "ckpt/safetensors.h"
 
@@ -15,21 +14,10 @@ using nlohmann::json;
 constexpr size_t kMaxIndexBytes = 100'000'000;  // as for the header of a safetensors file
 constexpr int kMaxDepth = 16;
 
-// Refuses what nlohmann's parser would take in silence: duplicate keys.
 json parse_index(std::string_view text) {
   require(text.size() <= kMaxIndexBytes, "an index of ", text.size(), " bytes is above the limit of ",
           kMaxIndexBytes);
-  std::vector<std::set<std::string>> keys(kMaxDepth + 1);
-  const auto check = [&](int depth, json::parse_event_t event, json& value) {
-    require(depth < kMaxDepth, "nested too deeply");
-    auto& seen = keys[static_cast<size_t>(depth)];
-    if (event == json::parse_event_t::object_start) keys[static_cast<size_t>(depth) + 1].clear();
-    if (event == json::parse_event_t::key)
-      require(seen.insert(value.get<std::string>()).second, "duplicate key ",
-              printable(value.get<std::string>()));
-    return true;
-  };
-  json index = json::parse(text, check, /*allow_exceptions=*/false);
+  json index = parse_strict_json(text, kMaxDepth);
   require(index.is_object(), "is not a JSON object");
   return index;
 }

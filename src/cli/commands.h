@@ -17,6 +17,7 @@ Exit run_metrics(const std::vector<std::string>& arguments);
 Exit run_plan(const std::vector<std::string>& arguments);
 Exit run_parity(const std::vector<std::string>& arguments);
 Exit run_forward(const std::vector<std::string>& arguments);
+Exit run_tokenize(const std::vector<std::string>& arguments);
 Exit run_train(const std::vector<std::string>& arguments);
 Exit run_version(const std::vector<std::string>& arguments);
 

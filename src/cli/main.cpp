@@ -29,6 +29,7 @@ constexpr std::array kCommands = {
             orrery::cli::run_ckpt},
     Command{"parity", "compare modules with golden cases", orrery::cli::run_parity},
     Command{"forward", "run a module on tensors from a file", orrery::cli::run_forward},
+    Command{"tokenize", "give the token ids of texts", orrery::cli::run_tokenize},
     Command{"demo-data", "render films of a small physical scene to train on", orrery::cli::run_demo_data},
     Command{"doctor", "check the machine and say how to mend it", orrery::cli::run_doctor},
     Command{"version", "print the version and what the program was built with", orrery::cli::run_version},

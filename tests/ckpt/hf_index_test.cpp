@@ -65,7 +65,7 @@ TEST_F(HfIndexTest, paths_out_of_the_folder_are_refused) {
 }
 
 TEST_F(HfIndexTest, what_is_no_index_is_refused) {
-  EXPECT_THAT(refusal(""), HasSubstr("not a JSON object"));
+  EXPECT_THAT(refusal(""), HasSubstr("is not JSON"));
   EXPECT_THAT(refusal("[]"), HasSubstr("not a JSON object"));
   EXPECT_THAT(refusal("{}"), HasSubstr("no object weight_map"));
   EXPECT_THAT(refusal(R"({"weight_map":[]})"), HasSubstr("no object weight_map"));
