@@ -19,7 +19,7 @@ constexpr auto kNonFinite = words("stop", "skip", "zero");
 constexpr auto kEma = words("none", "constant", "power", "flow_grpo");
 constexpr auto kTimeTable = words("discrete", "continuous");
 constexpr auto kTimeLaw = words("logit_normal", "uniform", "waver");
-constexpr auto kTokenizerKind = words("linear");
+constexpr auto kTokenizerKind = words("linear", "wan");
 constexpr auto kTextKind = words("hash");
 constexpr auto kMemoryPolicy = words("none", "full", "mm_only", "block_wise", "linear_selfattn",
                                      "predict2_2b_720", "predict2_14b_720", "predict2_2b_720_aggressive",

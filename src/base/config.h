@@ -22,7 +22,7 @@ enum class NonFinite { stop, skip, zero };  // what to do with a gradient that h
 enum class Ema { none, constant, power, flow_grpo };
 enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 entries, or from u directly
 enum class TimeLaw { logit_normal, uniform, waver };
-enum class TokenizerKind { linear };
+enum class TokenizerKind { linear, wan };
 enum class TextKind { hash };
 // Which activations backward makes again (the rest is kept): none, all of each block, the modes of
 // cosmos-predict2.5 under their names, or the cheapest set that fits memory.limit_gib.
@@ -162,10 +162,17 @@ struct NumericsConfig {
 };
 
 struct TokenizerConfig {
-  TokenizerKind kind = TokenizerKind::linear;  // linear: basis of causal 4x8x8 blocks fitted to the films
-  int64_t channels = 16;                       // latent channels kept, up to 768 (then invertible)
-  int64_t fit_clips = 64;                      // clips the basis is fitted to
-  double whitening = 0;  // 0: latent errors weigh as pixel errors do; 1: every channel has unit variance
+  // linear: basis of causal 4x8x8 blocks fitted to the films; wan: the Wan2.1 video autoencoder
+  TokenizerKind kind = TokenizerKind::linear;
+  int64_t channels = 16;   // latent channels; linear: up to 768 (then invertible); wan: 16
+  int64_t fit_clips = 64;  // linear: clips the basis is fitted to
+  double whitening =
+      0;  // linear: 0: latent errors weigh as pixel errors do; 1: every channel has unit variance
+  std::string weights;  // wan: file or folder of its weights, of any format; random: drawn from train.seed
+  int64_t width = 96;   // wan: channels of its first layer; of released weights 96
+  Dtype dtype = Dtype::bfloat16;  // wan: weights and arithmetic; released networks know latents of bfloat16
+  int64_t encode_window = 16;     // wan: frames of film in memory at a time, a multiple of 4
+  int64_t decode_window = 1;      // wan: latent frames in memory at a time
   bool operator==(const TokenizerConfig&) const = default;
 };
 

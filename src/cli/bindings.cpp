@@ -110,12 +110,23 @@ void bind_numerics(Settings& s, NumericsConfig& c) {
 }
 
 void bind_tokenizer(Settings& s, TokenizerConfig& c) {
-  s.bind("tokenizer.kind", c.kind, "linear: basis of causal 4x8x8 blocks fitted to the films");
-  s.bind("tokenizer.channels", c.channels, "latent channels kept, up to 768 (then invertible)",
+  s.bind("tokenizer.kind", c.kind,
+         "linear: basis of causal 4x8x8 blocks fitted to the films; wan: the Wan2.1 video autoencoder");
+  s.bind("tokenizer.channels", c.channels, "latent channels; linear: up to 768 (then invertible); wan: 16",
          between(1, 768));
-  s.bind("tokenizer.fit_clips", c.fit_clips, "clips the basis is fitted to", at_least(1));
+  s.bind("tokenizer.fit_clips", c.fit_clips, "linear: clips the basis is fitted to", at_least(1));
   s.bind("tokenizer.whitening", c.whitening,
-         "0: latent errors weigh as pixel errors do; 1: every channel has unit variance", between(0, 1));
+         "linear: 0: latent errors weigh as pixel errors do; 1: every channel has unit variance",
+         between(0, 1));
+  s.bind("tokenizer.weights", c.weights,
+         "wan: file or folder of its weights, of any format; random: drawn from train.seed, for trials");
+  s.bind("tokenizer.width", c.width, "wan: channels of its first layer; of released weights 96",
+         between(1, 4096));
+  s.bind("tokenizer.dtype", c.dtype,
+         "wan: type of weights and arithmetic; released networks know latents made in bfloat16");
+  s.bind("tokenizer.encode_window", c.encode_window,
+         "wan: frames of film in memory at a time, a multiple of 4", at_least(4));
+  s.bind("tokenizer.decode_window", c.decode_window, "wan: latent frames in memory at a time", at_least(1));
 }
 
 void bind_text(Settings& s, TextConfig& c) {

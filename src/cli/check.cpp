@@ -66,6 +66,14 @@ const std::vector<Rule>& requirements() {
       {"numerics.device",
        [](const Config& c) { return c.numerics.device == Device::cpu || at::globalContext().hasCUDA(); },
        "cpu: this build or this machine has no CUDA device (orrery doctor tells which)"},
+      {"tokenizer.channels",
+       [](const Config& c) { return c.tokenizer.kind != TokenizerKind::wan || c.tokenizer.channels == 16; },
+       "16, those of tokenizer.kind=wan"},
+      {"tokenizer.weights",
+       [](const Config& c) { return c.tokenizer.kind != TokenizerKind::wan || !c.tokenizer.weights.empty(); },
+       "the file or folder of the autoencoder's weights, or random (tokenizer.kind=wan)"},
+      {"tokenizer.encode_window", [](const Config& c) { return c.tokenizer.encode_window % 4 == 0; },
+       "a multiple of 4"},
       {"parallel.replicate",
        [](const Config& c) { return c.parallel.replicate != 0 || c.parallel.shard != 0; },
        "a number, because parallel.shard is 0 too: one of them is what the other leaves"},
@@ -80,6 +88,8 @@ const std::vector<Rule>& effects() {
   constexpr auto has_images = [](const Config& c) { return !c.data.image_path.empty(); };
   constexpr auto has_films = [](const Config& c) { return c.data.frames > 1; };
   constexpr auto lambda = [](const Config& c) { return is_lambda(c.optim.schedule); };
+  constexpr auto is_linear = [](const Config& c) { return c.tokenizer.kind == TokenizerKind::linear; };
+  constexpr auto is_wan = [](const Config& c) { return c.tokenizer.kind == TokenizerKind::wan; };
   constexpr auto samples = [](const Config& c) { return c.sample.every > 0 || c.sample.final_clips > 0; };
   static const std::vector<Rule> kRules = {
       {"data.image_batches", has_images, "data.image_path"},
@@ -103,6 +113,13 @@ const std::vector<Rule>& effects() {
        "numerics.dtype=bfloat16"},
       {"numerics.reduce_dtype", [](const Config& c) { return c.numerics.dtype != Dtype::float64; },
        "another numerics.dtype than float64, which reduces in float64"},
+      {"tokenizer.fit_clips", is_linear, "tokenizer.kind=linear"},
+      {"tokenizer.whitening", is_linear, "tokenizer.kind=linear"},
+      {"tokenizer.weights", is_wan, "tokenizer.kind=wan"},
+      {"tokenizer.width", is_wan, "tokenizer.kind=wan"},
+      {"tokenizer.dtype", is_wan, "tokenizer.kind=wan"},
+      {"tokenizer.encode_window", is_wan, "tokenizer.kind=wan"},
+      {"tokenizer.decode_window", is_wan, "tokenizer.kind=wan"},
       {"sample.shift", [](const Config& c) { return c.sample.sigmas == Sigmas::linear; },
        "sample.sigmas=linear"},
       {"sample.negative_prompt",

@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "data/video_folder.h"
+#include "infer/make_tokenizer.h"
 #include "media/decode.h"
 #include "media/encode.h"
 #include "media/resize.h"
@@ -46,7 +47,9 @@ bool reaches_generation(const std::string& key) {
   if (key.find('.') == std::string::npos || key.starts_with("sample.") || key.starts_with("numerics."))
     return true;
   return key == "data.frames" || key == "data.height" || key == "data.width" || key == "data.resize" ||
-         key == "data.stride" || key == "flow.condition_timestep" || key == "flow.replace_condition";
+         key == "data.stride" || key == "flow.condition_timestep" || key == "flow.replace_condition" ||
+         key == "tokenizer.weights" || key == "tokenizer.dtype" || key == "tokenizer.encode_window" ||
+         key == "tokenizer.decode_window";
 }
 
 void check(const Request& r, const Settings& table, const Settings& of_run) {
@@ -90,12 +93,13 @@ void print(const Evaluation& e, const std::string& out) {
 void generate(const Request& r, const Config& c, World& world) {
   const fs::path checkpoint =
       r.checkpoint.empty() ? CheckpointFolder(r.run).newest() : fs::path(r.checkpoint);
-  const auto tokenizer = load_tokenizer(checkpoint, c.tokenizer.channels);
+  const at::Device device = device_of(c.numerics, world.local_rank());
+  const RunTokenizer tokenizer = load_tokenizer(checkpoint, c, device);
   const auto text = make_text_encoder(c);
   DiT net(dit_config(c));
-  net.materialize(device_of(c.numerics, world.local_rank()), scalar_type(c.numerics.dtype));
+  net.materialize(device, scalar_type(c.numerics.dtype));
   load_weights(checkpoint, net, c.sample.weights);
-  const Generator generator(c, net, denoiser_of(net), *tokenizer, *text);
+  const Generator generator(c, net, denoiser_of(net), *tokenizer.tokenizer, *text);
   if (!r.evaluate.empty()) {
     const Evaluation e = evaluate(c, generator, *open_films(r.evaluate, c.data),
                                   {r.clips, r.out, {world.rank(), world.size(), true}}, world.comm());

@@ -6,6 +6,7 @@
 #include "base/columns.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "infer/make_tokenizer.h"
 #include "infer/world_model.h"
 #include "metrics/compare_films.h"
 #include "metrics/features.h"
@@ -57,7 +58,8 @@ void check(const Request& r) {
 LatentsOf latents_of(const std::string& run) {
   Config config;
   read_ini(fs::path(run) / "config.ini", settings_of(config));
-  const std::shared_ptr<const VideoTokenizer> tokenizer = load_tokenizer(run, config.tokenizer.channels);
+  const std::shared_ptr<const VideoTokenizer> tokenizer =
+      load_tokenizer(run, config, device_of(config.numerics, 0)).tokenizer;
   return [tokenizer](const at::Tensor& video) { return tokenizer->encode(video); };
 }
 

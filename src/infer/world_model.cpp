@@ -2,15 +2,12 @@
 
 #include "base/error.h"
 #include "ckpt/key_rules.h"
-#include "ckpt/safetensors.h"
 #include "flow/schedule.h"
 #include "model/hash_text.h"
 #include "model/presets.h"
 
 namespace orrery {
 namespace {
-
-constexpr const char* kTokenizerFile = "tokenizer.safetensors";
 
 template <class T>
 void override_with(T& field, T value) {
@@ -109,24 +106,6 @@ std::string load_weights(const std::filesystem::path& file, DiT& net,
                          const std::vector<ShardView>& parameters, Weights weights,
                          const std::vector<std::string>& partial) {
   return load_shards(*open_weights(file), {parameters, buffers_of(net), weights, partial});
-}
-
-void save_tokenizer(const std::filesystem::path& folder, const LinearTokenizer& tokenizer) {
-  save_safetensors(folder / kTokenizerFile, tokenizer.tensors(), {{"kind", "linear"}});
-}
-
-bool has_tokenizer(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / kTokenizerFile);
-}
-
-std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& folder, int64_t channels) {
-  auto tensors = Safetensors(folder / kTokenizerFile).tensors();
-  // The tokenizer outlives its file: a run removes old checkpoints.
-  for (auto& [name, tensor] : tensors) tensor = tensor.clone();
-  auto tokenizer = std::make_unique<LinearTokenizer>(LinearTokenizer::from_tensors(tensors));
-  require(tokenizer->channels() == channels, (folder / kTokenizerFile).string(), ": has ",
-          tokenizer->channels(), " channels, tokenizer.channels is ", channels);
-  return tokenizer;
 }
 
 void resolve_settings(Config& config) {

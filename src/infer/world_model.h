@@ -1,12 +1,12 @@
 #pragma once
-// WorldModel: network, tokenizer and text encoder of a run, put together from its settings. Trainer, samples,
-// evaluation and the generate command all start here.
+// WorldModel: network and text encoder of a run, put together from its settings (its tokenizer:
+// make_tokenizer.h). Trainer, samples, evaluation and the generate command all start here.
 #include "base/config.h"
 #include "base/shard.h"
 #include "flow/denoise.h"
 #include "model/dit.h"
-#include "model/linear_tokenizer.h"
 #include "model/text_encoder.h"
+#include "model/tokenizer.h"
 
 namespace orrery {
 
@@ -40,12 +40,6 @@ std::string load_weights(const std::filesystem::path& file, DiT& net, Weights we
 std::string load_weights(const std::filesystem::path& file, DiT& net,
                          const std::vector<ShardView>& parameters, Weights weights,
                          const std::vector<std::string>& partial = {});
-
-// tokenizer.safetensors in a folder: of a run, and of each checkpoint, whose weights mean nothing without it.
-// load throws Error unless it has `channels` channels.
-void save_tokenizer(const std::filesystem::path& folder, const LinearTokenizer& tokenizer);
-bool has_tokenizer(const std::filesystem::path& folder);
-std::unique_ptr<LinearTokenizer> load_tokenizer(const std::filesystem::path& folder, int64_t channels);
 
 // Settings of 0 that stand for "by resolution" (flow.shift, sample.shift) replaced by their values.
 void resolve_settings(Config& config);

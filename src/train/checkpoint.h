@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "ckpt/checkpoint_reader.h"
+#include "infer/make_tokenizer.h"
 #include "infer/world_model.h"
 #include "parallel/mesh.h"
 #include "train/step.h"
@@ -19,7 +20,7 @@ struct RunState {
   DiT& net;
   Fsdp& fsdp;
   TrainStep& step;
-  const LinearTokenizer& tokenizer;
+  const TokenizerRecord& tokenizer;
   const Mesh& mesh;
   Comm& comm;  // all ranks, host memory
 };

@@ -26,24 +26,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-LinearTokenizer fit_tokenizer(const Config& c, const Dataset& data) {
-  const ReadClips read = read_clips(data, static_cast<uint64_t>(c.train.seed), c.tokenizer.fit_clips);
-  require(!read.clips.empty(), c.data.path,
-          ": none of the films can be read, so the tokenizer has nothing to be fitted to",
-          read.bad.empty() ? "" : "; the first says: " + read.bad.front().reason);
-  LinearTokenizerFit fit;
-  for (const Clip& clip : read.clips) fit.add(clip.video.unsqueeze(0));
-  return fit.finish(c.tokenizer.channels, c.tokenizer.whitening);
-}
-
 // Weights mean nothing without their tokenizer: a resumed run and one that starts from our own weights take
-// the one that lies beside them. Otherwise it is fitted to the films, to the same clips on every rank.
-std::unique_ptr<LinearTokenizer> make_tokenizer(const Config& c, const Dataset& data,
-                                                const std::optional<Checkpoint>& checkpoint) {
+// the one that lies beside them. Otherwise it is made from the settings, the same one on every rank.
+RunTokenizer tokenizer_of(const Config& c, const Dataset& films, const std::optional<Checkpoint>& checkpoint,
+                          at::Device device) {
   const fs::path load = c.ckpt.load, weights = fs::is_directory(load) ? load : load.parent_path();
-  if (checkpoint) return load_tokenizer(checkpoint->folder(), c.tokenizer.channels);
-  if (!c.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, c.tokenizer.channels);
-  return std::make_unique<LinearTokenizer>(fit_tokenizer(c, data));
+  if (checkpoint) return load_tokenizer(checkpoint->folder(), c, device);
+  if (!c.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, c, device);
+  return make_tokenizer(c, device, films);
 }
 
 // One job at a time in a run folder; what an interrupted one left goes. The first rank holds the lock.
@@ -108,15 +98,15 @@ class Training {
         data_(open_data(config.data)),
         films_(config.sample.path.empty() ? data_.held_out : open_films(config.sample.path, config.data)),
         resume_(resume_of(config, world, start)),
-        tokenizer_(make_tokenizer(config, *data_.train, resume_.from)),
+        device_(device_of(config.numerics, world.local_rank())),
+        tokenizer_(tokenizer_of(config, *data_.train, resume_.from, device_)),
         text_(make_text_encoder(config)),
         device_comm_(device_comm(config.numerics, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_.get())),
         net_(make_network(config)),
-        model_(make_parallel(config, *net_, mesh_, device_of(config.numerics, world.local_rank()),
-                             resume_.from.has_value(), notes_)),
-        step_(config, *net_, model_, mesh_, *tokenizer_, *text_),
-        generator_(config, *net_, model_.denoiser, *tokenizer_, *text_),
+        model_(make_parallel(config, *net_, mesh_, device_, resume_.from.has_value(), notes_)),
+        step_(config, *net_, model_, mesh_, *tokenizer_.tokenizer, *text_),
+        generator_(config, *net_, model_.denoiser, *tokenizer_.tokenizer, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
   void run() {
@@ -125,7 +115,7 @@ class Training {
     if (world_.is_first()) {
       start_.on_ready();
       supersede_checkpoints(config_, resume_.from ? resume_.from->folder() : fs::path());
-      save_tokenizer(config_.train.run_dir, *tokenizer_);
+      save_tokenizer(config_.train.run_dir, tokenizer_.record);
     }
     RunLog log(config_, world_, done);
     first_lines(log, done, kept);
@@ -194,7 +184,7 @@ class Training {
     }
   }
 
-  RunState state() { return {*net_, *model_.fsdp, step_, *tokenizer_, mesh_, world_.comm()}; }
+  RunState state() { return {*net_, *model_.fsdp, step_, tokenizer_.record, mesh_, world_.comm()}; }
 
   Evaluation evaluate_averages(int64_t clips, const fs::path& out_dir) {
     std::optional<AveragedWeights::Swap> averages;
@@ -224,7 +214,8 @@ class Training {
   DataSets data_;
   std::shared_ptr<const Dataset> films_;  // for samples and evaluation; may be null
   Resume resume_;
-  std::unique_ptr<LinearTokenizer> tokenizer_;
+  const at::Device device_;
+  RunTokenizer tokenizer_;
   std::unique_ptr<TextEncoder> text_;
   std::unique_ptr<Comm> device_comm_;
   Mesh mesh_;

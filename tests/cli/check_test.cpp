@@ -57,12 +57,26 @@ TEST(CheckConfig, combinations_that_cannot_work_are_refused) {
   EXPECT_NO_THROW(check_config(with({{"parallel.replicate", "1"}, {"parallel.shard", "0"}})));
   expect_refused({{"parallel.context", "5"}}, "parallel.context: got \"5\"");
   EXPECT_NO_THROW(check_config(with({{"flow.shift", "0"}, {"sample.shift", "0"}})));  // by resolution
+  const Pairs wan = {{"tokenizer.kind", "wan"}, {"tokenizer.weights", "random"}};
+  EXPECT_NO_THROW(check_config(with(wan)));
+  expect_refused({wan[0], wan[1], {"tokenizer.channels", "8"}}, "tokenizer.channels: got \"8\", wanted 16");
+  expect_refused({wan[0], wan[1], {"tokenizer.weights", ""}}, "tokenizer.weights: got \"\", wanted the file");
+  expect_refused({wan[0], wan[1], {"tokenizer.encode_window", "6"}}, "wanted a multiple of 4");
   Config none = with({});
   none.flow.condition_frames = {};
   EXPECT_THROW(check_config(none), Error);
 }
 
 TEST(CheckConfig, settings_without_effect_are_refused) {
+  for (const auto& change : {Pairs::value_type{"tokenizer.weights", "random"},
+                             {"tokenizer.width", "8"},
+                             {"tokenizer.dtype", "float32"},
+                             {"tokenizer.encode_window", "4"},
+                             {"tokenizer.decode_window", "2"}})
+    expect_refused({change}, "has no effect: it needs tokenizer.kind=wan");
+  for (const auto& change : {Pairs::value_type{"tokenizer.fit_clips", "2"}, {"tokenizer.whitening", "1"}})
+    expect_refused({{"tokenizer.kind", "wan"}, {"tokenizer.weights", "random"}, change},
+                   "has no effect: it needs tokenizer.kind=linear");
   expect_refused({{"numerics.dtype", "float64"}, {"numerics.reduce_dtype", "bfloat16"}},
                  "numerics.reduce_dtype=bfloat16 has no effect");
   expect_refused({{"data.image_batches", "2"}},

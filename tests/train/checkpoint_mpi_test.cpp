@@ -33,7 +33,7 @@ struct MeshTrainee {
         text(make_text_encoder(config)),
         step(config, model.net, model.parallel, mesh, tokenizer, *text) {}
 
-  RunState state() { return {model.net, model.fsdp(), step, tokenizer, mesh, comm}; }
+  RunState state() { return {model.net, model.fsdp(), step, record, mesh, comm}; }
   std::vector<double> train(int64_t from, int64_t to) {
     const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
     std::vector<double> losses;
@@ -62,6 +62,7 @@ struct MeshTrainee {
   Comm& comm;
   SceneNetwork model;
   LinearTokenizer tokenizer;
+  const TokenizerRecord record = record_of(tokenizer);
   std::unique_ptr<TextEncoder> text;
   TrainStep step;
 };

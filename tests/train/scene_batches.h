@@ -6,6 +6,7 @@
 #include "data/demo_render.h"
 #include "data/demo_scene.h"
 #include "infer/world_model.h"
+#include "model/linear_tokenizer.h"
 #include "train/parallelize.h"
 #include "train/step.h"
 

@@ -26,7 +26,7 @@ struct Trainee {
   }
   DiT& net() { return model.net; }
   const DiT& net() const { return model.net; }
-  RunState state() { return {model.net, model.fsdp(), step, tokenizer, mesh, *host}; }
+  RunState state() { return {model.net, model.fsdp(), step, record, mesh, *host}; }
   // A checkpoint after `steps_done` steps, complete on return.
   void save(int64_t steps_done) {
     CheckpointSaver saver(config, state(), "", [](const SaveReport& r) { EXPECT_EQ(r.reason, ""); });
@@ -44,6 +44,7 @@ struct Trainee {
   Mesh mesh;
   SceneNetwork model;
   LinearTokenizer tokenizer;
+  const TokenizerRecord record = record_of(tokenizer);
   std::unique_ptr<TextEncoder> text;
   TrainStep step;
 };
