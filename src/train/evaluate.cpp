@@ -10,8 +10,9 @@
 #include "base/error.h"
 #include "data/demo_measure.h"
 #include "infer/contact_sheet.h"
-#include "metrics/psnr.h"
 #include "media/encode.h"
+#include "metrics/psnr.h"
+#include "metrics/ssim.h"
 
 namespace orrery {
 namespace {
@@ -29,19 +30,29 @@ at::Tensor side_by_side(const at::Tensor& truth, const at::Tensor& sample) {
   return at::cat({frames_last(truth), frames_last(sample)}, 2);
 }
 
-// One row a clip: PSNR of model and of repetition, judged, obeyed.
-constexpr int64_t kColumns = 4;
+// One row a clip: PSNR of model and of repetition, judged, obeyed, SSIM of model and of repetition.
+constexpr int64_t kColumns = 6;
 constexpr double kMostDb = 99;  // of equal films, so that means stay numbers
 
 double clip_psnr(const at::Tensor& film, const at::Tensor& truth) {
   return std::min(kMostDb, psnr(film.unsqueeze(0), truth.unsqueeze(0))[0].item<double>());
 }
 
+double clip_ssim(const at::Tensor& film, const at::Tensor& truth) {
+  return ssim(grey_of(frames_last(film)), grey_of(frames_last(truth))).mean().item<double>();
+}
+
 void measure(const at::Tensor& row, const Clip& clip, const at::Tensor& sample, int64_t given) {
-  const at::Tensor truth = clip.video.slice(1, given);
-  row[0] = clip_psnr(sample.slice(1, given), truth);
-  row[1] = given > 0 ? clip_psnr(clip.video.slice(1, given - 1, given).expand_as(truth), truth)
-                     : std::numeric_limits<double>::quiet_NaN();
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  const at::Tensor truth = clip.video.slice(1, given), film = sample.slice(1, given);
+  row[0] = clip_psnr(film, truth);
+  row[4] = clip_ssim(film, truth);
+  row[1] = row[5] = kNone;
+  if (given > 0) {
+    const at::Tensor repeated = clip.video.slice(1, given - 1, given).expand_as(truth);
+    row[1] = clip_psnr(repeated, truth);
+    row[5] = clip_ssim(repeated, truth);
+  }
   const auto task = parse_demo_prompt(clip.caption);
   if (!task || clip.video.size(1) < 2) return;
   row[2] = 1;
@@ -55,6 +66,8 @@ Evaluation summary(const at::Tensor& rows) {
   out.clips = rows.size(0);
   out.psnr_model_db = column(0) / static_cast<double>(out.clips);
   out.psnr_repeat_db = column(1) / static_cast<double>(out.clips);
+  out.ssim_model = column(4) / static_cast<double>(out.clips);
+  out.ssim_repeat = column(5) / static_cast<double>(out.clips);
   out.judged = static_cast<int64_t>(column(2));
   out.prompt_obeyed = out.judged > 0 ? column(3) / static_cast<double>(out.judged) : 0;
   return out;

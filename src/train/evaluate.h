@@ -11,12 +11,13 @@ namespace orrery {
 
 struct Evaluation {
   int64_t clips = 0;
-  double psnr_model_db = 0;             // mean over clips, over the frames that were not given
-  double psnr_repeat_db = 0;            // of the last given frame, repeated; NaN where no frame is given
-  int64_t judged = 0;                   // clips whose prompt states a task of the demonstration scene
-  double prompt_obeyed = 0;             // share of the judged clips
-  std::vector<std::string> unreadable;  // films that were passed over, with the reason
-  std::string contact_sheet_png;        // of the first clips; on the first rank
+  double psnr_model_db = 0;                // mean over clips, over the frames that were not given
+  double psnr_repeat_db = 0;               // of the last given frame, repeated; NaN where no frame is given
+  double ssim_model = 0, ssim_repeat = 0;  // the same of SSIM on grey frames
+  int64_t judged = 0;                      // clips whose prompt states a task of the demonstration scene
+  double prompt_obeyed = 0;                // share of the judged clips
+  std::vector<std::string> unreadable;     // films that were passed over, with the reason
+  std::string contact_sheet_png;           // of the first clips; on the first rank
   int64_t sheet_height = 0, sheet_width = 0;
 };
 

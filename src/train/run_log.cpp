@@ -15,8 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string describe(const Evaluation& e) {
-  std::string text = text_of(e.clips, " held-out clips: ", fixed(e.psnr_model_db, 2),
-                             " dB, repeating the given frame ", fixed(e.psnr_repeat_db, 2), " dB");
+  std::string text =
+      text_of(e.clips, " held-out clips: ", fixed(e.psnr_model_db, 2), " dB, SSIM ", fixed(e.ssim_model, 3),
+              "; repeating the given frame ", fixed(e.psnr_repeat_db, 2), " dB, ", fixed(e.ssim_repeat, 3));
   if (e.judged > 0)
     text += text_of(", prompt obeyed in ", fixed(100 * e.prompt_obeyed, 0), " % of ", e.judged);
   return text;
@@ -79,6 +80,8 @@ void RunLog::evaluation(int64_t done, const Evaluation& evaluation, const fs::pa
   note(text_of("step ", done, ": ", describe(evaluation), "; films in ", folder.string()));
   out_->events.scalars(done, {{"eval/psnr_model_db", evaluation.psnr_model_db},
                               {"eval/psnr_repeat_db", evaluation.psnr_repeat_db},
+                              {"eval/ssim_model", evaluation.ssim_model},
+                              {"eval/ssim_repeat", evaluation.ssim_repeat},
                               {"eval/prompt_obeyed", evaluation.prompt_obeyed}});
   const std::string& png = evaluation.contact_sheet_png;
   if (!png.empty()) out_->events.image(done, "samples", evaluation.sheet_height, evaluation.sheet_width, png);
@@ -89,6 +92,8 @@ void RunLog::summary(const Evaluation& e, double train_seconds, const fs::path& 
   evaluation(config_.train.steps, e, folder);
   nlohmann::ordered_json json = {{"psnr_model_db", e.psnr_model_db},
                                  {"psnr_repeat_db", e.psnr_repeat_db},
+                                 {"ssim_model", e.ssim_model},
+                                 {"ssim_repeat", e.ssim_repeat},
                                  {"clips", e.clips},
                                  {"train_seconds", train_seconds}};
   if (e.judged > 0) json["prompt_obeyed"] = e.prompt_obeyed;

@@ -96,8 +96,8 @@ TEST_F(TrainTest, leaves_a_run_folder_that_explains_itself) {
     EXPECT_TRUE(lines[0].at(key).is_number()) << key;
   EXPECT_EQ(nlohmann::json::parse(file_text(folder_ + "/one/run.json")).at("ranks"), 1);
   const auto summary = nlohmann::json::parse(file_text(folder_ + "/one/summary.json"));
-  for (const std::string key :
-       {"psnr_model_db", "psnr_repeat_db", "prompt_obeyed", "clips", "train_seconds"}) {
+  for (const std::string key : {"psnr_model_db", "psnr_repeat_db", "ssim_model", "ssim_repeat",
+                                "prompt_obeyed", "clips", "train_seconds"}) {
     EXPECT_TRUE(summary.at(key).is_number()) << key;
   }
 }

@@ -78,6 +78,8 @@ TEST_F(RunLogTest, the_summary_holds_the_figures_of_the_evaluation) {
   const Evaluation evaluation = {.clips = 32,
                                  .psnr_model_db = 26.5,
                                  .psnr_repeat_db = 18.25,
+                                 .ssim_model = 0.875,
+                                 .ssim_repeat = 0.75,
                                  .judged = 30,
                                  .prompt_obeyed = 0.9,
                                  .unreadable = {},
@@ -86,12 +88,13 @@ TEST_F(RunLogTest, the_summary_holds_the_figures_of_the_evaluation) {
                                  .sheet_width = 5};
   testing::internal::CaptureStderr();
   RunLog(config_, world_, 0).summary(evaluation, 12.5, "films");
-  EXPECT_THAT(testing::internal::GetCapturedStderr(), AllOf(HasSubstr("26.50 dB"), HasSubstr("18.25 dB"),
-                                                            HasSubstr("90 % of 30"), HasSubstr("films")));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("26.50 dB, SSIM 0.875"), HasSubstr("18.25 dB, 0.750"), HasSubstr("90 % of 30"),
+                    HasSubstr("films")));
   std::ifstream in(config_.train.run_dir + "/summary.json");
   const auto summary = nlohmann::json::parse(in);
-  EXPECT_EQ(summary,
-            nlohmann::json::parse(R"({"psnr_model_db":26.5,"psnr_repeat_db":18.25,"prompt_obeyed":0.9,
+  EXPECT_EQ(summary, nlohmann::json::parse(R"({"psnr_model_db":26.5,"psnr_repeat_db":18.25,
+                                               "ssim_model":0.875,"ssim_repeat":0.75,"prompt_obeyed":0.9,
                                                "clips":32,"train_seconds":12.5})"));
 }
 
