@@ -56,9 +56,10 @@ at::Tensor generate_latent(const GenerateConfig& config, const Denoiser& net, co
   const auto velocity = [&](const at::Tensor& x, const SamplerStep& step) {
     call.x = x;
     call.timesteps = at::full({1, 1}, static_cast<double>(step.timestep), x.options().dtype(at::kFloat));
-    const at::Tensor v_cond = branch(in.text);
-    if (config.formula == Guidance::v2w && config.guidance == 0) return v_cond;
-    return guided(config.formula, config.guidance, v_cond, branch(negative));
+    if (config.formula == Guidance::v2w && config.guidance == 0) return branch(in.text);
+    const Branches both = in.branches ? in.branches(branch, in.text, negative)
+                                      : Branches{.cond = branch(in.text), .uncond = branch(negative)};
+    return guided(config.formula, config.guidance, both.cond, both.uncond);
   };
   const NoiseLevels levels = noise_levels(config.sigmas, config.steps, config.shift);
   return sample(config.sampler, levels, in.noise, velocity, after_step);

@@ -20,6 +20,15 @@ struct GenerateConfig {
 };
 GenerateConfig generate_config(const SampleConfig& sample, const FlowConfig& flow, at::ScalarType precision);
 
+// The two branches of the guidance at one state.
+struct Branches {
+  at::Tensor cond, uncond;  // velocities
+};
+// Evaluates both; each(text) is one of them. Where two groups of ranks take a branch each, it also exchanges
+// them.
+using BranchesFn = std::function<Branches(const std::function<at::Tensor(const at::Tensor& text)>& each,
+                                          const at::Tensor& text, const at::Tensor& negative_text)>;
+
 struct GenerateInput {
   at::Tensor noise;   // [B, C, T, H, W] float32 or float64: the state at the highest noise level
   at::Tensor x0{};    // same shape: clean latent, read on the given frames only; may be undefined without any
@@ -27,6 +36,7 @@ struct GenerateInput {
   at::Tensor negative_text{};  // same, for the unconditional branch; undefined: zeros
   at::Tensor padding_mask{}, fps{};
   BatchKind kind = BatchKind::video;  // image: no mask enters the network
+  BranchesFn branches{};              // empty: one after the other
 };
 
 // The latent clip [B, C, T, H, W] in noise's dtype. With replace_condition its given frames follow the

@@ -128,4 +128,13 @@ RunTokenizer load_tokenizer(const fs::path& folder, const Config& config, at::De
   return loaded;
 }
 
+RunTokenizer tokenizer_of_weights(const fs::path& weights, const Config& config, at::Device device) {
+  const fs::path folder = fs::is_directory(weights) ? weights : weights.parent_path();
+  if (has_tokenizer(folder)) return load_tokenizer(folder, config, device);
+  require(config.tokenizer.kind == TokenizerKind::wan, weights.string(), ": there is no ", kFile,
+          " beside these weights; set tokenizer.kind=wan and tokenizer.weights for those that know the Wan "
+          "autoencoder's latents");
+  return make_wan(config, device);
+}
+
 }  // namespace orrery

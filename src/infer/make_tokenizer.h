@@ -33,4 +33,9 @@ void save_tokenizer(const std::filesystem::path& folder, const TokenizerRecord& 
 bool has_tokenizer(const std::filesystem::path& folder);
 RunTokenizer load_tokenizer(const std::filesystem::path& folder, const Config& config, at::Device device);
 
+// The tokenizer of weights to generate with, a file or a folder: what lies beside them; where nothing does,
+// as with released weights, the Wan autoencoder of the settings. Throws Error where they name no such.
+RunTokenizer tokenizer_of_weights(const std::filesystem::path& weights, const Config& config,
+                                  at::Device device);
+
 }  // namespace orrery

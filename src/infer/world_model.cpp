@@ -70,7 +70,7 @@ std::unique_ptr<TextEncoder> make_text_encoder(const Config& config) {
   return std::make_unique<HashText>(text_tokens(config), dit_config(config).text_channels());
 }
 
-DiTInput dit_input(const flow::DenoiserInput& in) {
+DiTInput dit_input(const flow::DenoiserInput& in, TextForm text) {
   DiTInput input;
   input.x = in.x;
   input.timesteps = in.timesteps;
@@ -79,11 +79,12 @@ DiTInput dit_input(const flow::DenoiserInput& in) {
   input.padding_mask = in.padding_mask;
   input.fps = in.fps;
   input.is_image = in.kind == flow::BatchKind::image;
+  input.text_is_projected = text == TextForm::projected;
   return input;
 }
 
-flow::Denoiser denoiser_of(const DiT& net) {
-  return [&net](const flow::DenoiserInput& in) { return net(dit_input(in)); };
+flow::Denoiser denoiser_of(const DiT& net, TextForm text) {
+  return [&net, text](const flow::DenoiserInput& in) { return net(dit_input(in, text)); };
 }
 
 std::vector<ShardView> buffers_of(const DiT& net) {

@@ -22,9 +22,12 @@ std::unique_ptr<TextEncoder> make_text_encoder(const Config& config);
 // Length of the prompts' embedding: text.tokens, or the preset's.
 int64_t text_tokens(const Config& config);
 
-DiTInput dit_input(const flow::DenoiserInput& in);
+// What the text of a denoiser's input is: the encoder's, or DiT::project_text of it.
+enum class TextForm { encoded, projected };
+
+DiTInput dit_input(const flow::DenoiserInput& in, TextForm text = TextForm::encoded);
 // The network as the flow knows it: a function from noisy latents to velocities.
-flow::Denoiser denoiser_of(const DiT& net);
+flow::Denoiser denoiser_of(const DiT& net, TextForm text = TextForm::encoded);
 
 // Buffers, and parameters of a network that is not sharded, under their keys; they share storage.
 std::vector<ShardView> buffers_of(const DiT& net);

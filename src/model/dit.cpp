@@ -155,10 +155,11 @@ void DiT::check(const DiTInput& in) const {
   const int64_t frames = in.timesteps.dim() == 2 ? in.timesteps.size(1) : -1;
   require(frames == 1 || frames == T, "dit: timesteps ", at::IntArrayRef(in.timesteps.shape()), ", wanted (",
           B, ",1) or (", B, ",", T, ")");
+  const int64_t text_channels = in.text_is_projected ? config.crossattn_emb_channels : config.text_channels();
   require(in.timesteps.size(0) == B && in.crossattn_emb.dim() == 3 && in.crossattn_emb.size(0) == B &&
-              in.crossattn_emb.size(2) == config.text_channels(),
+              in.crossattn_emb.size(2) == text_channels,
           "dit: text embedding ", at::IntArrayRef(in.crossattn_emb.shape()), ", wanted (", B, ",N,",
-          config.text_channels(), ")");
+          text_channels, ")");
   const Shape mask = {B, 1, T, H, W};
   require(in.is_image || (in.condition_mask.defined() && in.condition_mask.sizes() == at::IntArrayRef(mask)),
           "dit: a video needs a condition mask of shape ", at::IntArrayRef(mask));
@@ -198,6 +199,11 @@ Variable unpatchify(const Variable& x_BTHWP, int64_t channels, int64_t patch_spa
                         {B, channels, T * t, H * p, W * p});
 }
 
+Variable DiT::project_text(const Variable& crossattn_emb_BNC) const {
+  const Variable text = ops::cast(crossattn_emb_BNC, dtype());
+  return crossattn_proj ? ops::gelu((*crossattn_proj)(text)) : text;
+}
+
 Variable DiT::run(const DiTInput& in, DiTTrace* trace) const {
   const Scope scope(*this);
   check(in);
@@ -206,8 +212,8 @@ Variable DiT::run(const DiTInput& in, DiTTrace* trace) const {
                                              config.concat_padding_mask, in.is_image);
   Variable x_BTHWD = x_embedder(latents);
   const RopeTable rope = positions(in);
-  Variable context_BNC = ops::cast(in.crossattn_emb, type);
-  if (crossattn_proj) context_BNC = ops::gelu((*crossattn_proj)(context_BNC));
+  const Variable context_BNC =
+      in.text_is_projected ? ops::cast(in.crossattn_emb, type) : project_text(in.crossattn_emb);
   // Times are never rounded to bf16: the sinusoid is computed in the accumulation type.
   const Variable time = ops::scale(ops::cast(in.timesteps, acc_type(type)), config.timestep_scale);
   const Variable sinusoid_BTD = ops::cast(ops::timestep_embedding(time, config.model_channels), time_type);

@@ -32,12 +32,13 @@ struct DiTConfig {
 struct DiTInput {
   Variable x;                 // (B,C,T,Hl,Wl) noisy latents, any floating type
   Variable timesteps;         // (B,1) or (B,T), unscaled (0..1000)
-  Variable crossattn_emb;     // (B,N,text channels)
+  Variable crossattn_emb;     // (B,N,text channels), or project_text of it
   at::Tensor condition_mask;  // (B,1,T,Hl,Wl), 1 on condition frames; ignored for images
   at::Tensor padding_mask;    // (B,1,Hp,Wp) of any size, 1 on padded pixels; undefined = none
   at::Tensor fps;             // (B), read under rope_enable_fps_modulation only
   bool is_image = false;
-  int64_t first_frame = 0;  // global index of the first local frame (context parallelism)
+  bool text_is_projected = false;  // crossattn_emb is project_text's, (B,N,crossattn_emb_channels)
+  int64_t first_frame = 0;         // global index of the first local frame (context parallelism)
 };
 
 // What a golden case looks at, beside the result.
@@ -102,6 +103,8 @@ struct DiT final : Module {
   Buffer video_samples, image_samples, iterations, train_hours;  // accum_*: the reference's counters
 
   at::ScalarType dtype() const;  // of the parameters
+  // The text as the blocks see it, in the parameters' type: once for many calls with the same text.
+  Variable project_text(const Variable& crossattn_emb_BNC) const;
   // Velocity (B,out,T,Hl,Wl) in the accumulation type. Throws Error on shapes that do not fit together.
   Variable operator()(const DiTInput& in) const;
   // The same; fills trace.

@@ -70,6 +70,23 @@ TEST(DiT, recompute_gives_the_same_bits_and_holds_less) {
   }
 }
 
+TEST(DiT, text_projected_beforehand_gives_the_same_bits) {
+  DiTConfig config = dit_preset("nano");
+  config.use_crossattn_projection = true;
+  config.crossattn_proj_in_channels = 160;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    DiT net(config);
+    fill_randomly(net, type);
+    DiTInput in = random_input(config, 3);
+    const at::Tensor wanted = net(in).value();
+    in.crossattn_emb = net.project_text(in.crossattn_emb);
+    EXPECT_EQ(in.crossattn_emb.size(2), config.crossattn_emb_channels);
+    EXPECT_THROW(net(in), Error) << "taken for a text of another width";
+    in.text_is_projected = true;
+    EXPECT_TRUE(at::equal(net(in).value(), wanted)) << type;
+  }
+}
+
 TEST(DiT, every_parameter_gets_a_gradient) {
   DiT net(dit_preset("nano"));
   fill_randomly(net, at::kFloat);

@@ -1,0 +1,197 @@
+#include "cli/generate_films.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include <iostream>
+
+#include "base/version.h"
+#include "ckpt/atomic_file.h"
+#include "ckpt/digest.h"
+#include "ckpt/folder_lock.h"
+#include "infer/film_batch.h"
+#include "infer/make_tokenizer.h"
+#include "infer/request_inputs.h"
+#include "model/presets.h"
+#include "parallel/agreement.h"
+#include "parallel/context_split.h"
+#include "train/device_mesh.h"
+
+namespace orrery::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kOtherGroups_s = 7 * 86400;  // a group may wait so long for others to finish their films
+
+FilmLimits limits_of(const GenerateOptions& o, const Config& c) {
+  const DiTConfig net = dit_config(c);
+  constexpr int64_t kFactor = 8;  // of the tokenizers, in space
+  return {.frames = c.data.frames,
+          .height = c.data.height,
+          .width = c.data.width,
+          .size_multiple = kFactor * net.patch_spatial,
+          .max_height = kFactor * net.max_img_h,
+          .max_width = kFactor * net.max_img_w,
+          .num_generations = o.num_generations};
+}
+
+// Groups of ranks that make a film together: how many there are, and the Comms of this rank's.
+class Groups {
+ public:
+  Groups(const GenerateOptions& o, const Config& c, World& world)
+      : device_(device_comm(c.numerics, world)), mesh_(mesh_of(o, c, world, device_.get())) {
+    group_ = mesh_.coordinate(Axis::replicate);
+    const int64_t place = mesh_.coordinate(Axis::shard) * mesh_.shape().context + mesh_.context().rank();
+    all_ = world.comm().split(group_, place, "film");
+  }
+  FilmShare share() const { return {group_, mesh_.shape().replicate}; }
+  // The axis of weight shards serves for the two branches of the guidance: films are made with whole weights.
+  FilmRanks ranks() const { return {&mesh_.context(), &mesh_.shard(), all_.get()}; }
+
+  static int size(const GenerateOptions& o) {
+    return static_cast<int>(o.context_parallel_size) * (o.cfg_parallel ? 2 : 1);
+  }
+
+ private:
+  static Mesh mesh_of(const GenerateOptions& o, const Config& c, World& world, Comm* device) {
+    ParallelConfig parallel = c.parallel;
+    parallel.replicate = world.size() / size(o);
+    parallel.shard = o.cfg_parallel ? 2 : 1;
+    parallel.context = o.context_parallel_size;
+    return make_mesh(parallel, world, device);
+  }
+
+  std::unique_ptr<Comm> device_;
+  Mesh mesh_;
+  int group_ = 0;
+  std::unique_ptr<Comm> all_;
+};
+
+void check_ranks(const GenerateOptions& o, const Config& c, const World& world) {
+  require(world.size() % Groups::size(o) == 0, "generate: ", world.size(),
+          " ranks do not divide into groups of ", Groups::size(o),
+          " (context_parallel_size = ", o.context_parallel_size,
+          o.cfg_parallel ? ", times the two branches of cfg_parallel)" : ")");
+  if (o.context_parallel_size == 1) return;
+  const int64_t latent = 1 + (c.data.frames - 1) / 4;
+  try {
+    frame_split(latent, dit_config(c).num_heads, o.context_parallel_size);
+  } catch (const Error& error) {
+    fail("context_parallel_size: ", error.what());
+  }
+}
+
+FilmFolderOptions folder_options(const GenerateOptions& o, const Config& c, const World& world) {
+  FilmFolderOptions options{.images = c.data.frames == 1, .fps = c.sample.fps};
+  options.facts = {{"weights", o.weights.string()},
+                   {"sampler", std::string(name_of(c.sample.sampler)) + ", " +
+                                   std::string(name_of(c.sample.sigmas)) + " levels"},
+                   {"clips of", text_of(c.data.frames, " x ", c.data.height, " x ", c.data.width)},
+                   {"ranks", text_of(world.size())},
+                   {"orrery", std::string(version())}};
+  return options;
+}
+
+// What the first rank does before anybody loads anything: inputs are read, folders made, and the films chosen
+// that are still to be made.
+std::vector<FilmTask> prepare(const GenerateOptions& o, Config& c, const RequestList& samples,
+                              FilmFolder& folder) {
+  const std::vector<FilmRequest>& requests = samples.requests;
+  folder.prepare();
+  std::vector<std::string> problems = samples.problems;
+  for (std::string& line :
+       check_inputs(requests, c.data.max_pixels,
+                    [&](const FilmRequest&r, const at::Tensor&frames) { folder.keep_given(r, frames); }))
+    problems.push_back(std::move(line));
+  require_no_problems(problems);
+  write_whole(fs::path(o.out) / "config.ini", ini_of(settings_of(c)));
+  const uint64_t model = weights_digest(o.weights);
+  const std::string settings = film_settings(c);
+  std::vector<FilmTask> tasks;
+  for (size_t i = 0; i < folder.items().size(); ++i) {
+    const FilmItem& item = folder.items()[i];
+    const FilmTask task = {i, film_key(requests[item.request], item.seed, model, settings)};
+    if (o.resume && folder.is_finished(item, task.key)) continue;
+    folder.forget(item);
+    tasks.push_back(task);
+  }
+  folder.refresh_gallery(true);
+  return tasks;
+}
+
+// The first rank's tasks, on every rank.
+std::vector<FilmTask> shared(std::vector<FilmTask> tasks, Comm& comm) {
+  at::Tensor count = at::full({1}, static_cast<int64_t>(tasks.size()), at::kLong);
+  comm.broadcast(count, 0, "number of films").wait();
+  tasks.resize(static_cast<size_t>(count.item<int64_t>()));
+  if (tasks.empty()) return tasks;
+  at::Tensor rows = at::zeros({static_cast<int64_t>(tasks.size()), 2}, at::kLong);
+  auto* const values = rows.mutable_data_ptr<int64_t>();
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    values[2 * i] = static_cast<int64_t>(tasks[i].item);
+    values[2 * i + 1] = static_cast<int64_t>(tasks[i].key);
+  }
+  comm.broadcast(rows, 0, "films").wait();
+  for (size_t i = 0; i < tasks.size(); ++i)
+    tasks[i] = {static_cast<size_t>(values[2 * i]), static_cast<uint64_t>(values[2 * i + 1])};
+  return tasks;
+}
+
+std::vector<std::string> make_all(const GenerateOptions& o, const Config& c,
+                                  const std::vector<FilmRequest>& requests,
+                                  const std::vector<FilmTask>& tasks, FilmFolder& folder, World& world) {
+  const Groups groups(o, c, world);
+  const FilmRanks ranks = groups.ranks();
+  const at::Device device = device_of(c.numerics, world.local_rank());
+  const RunTokenizer tokenizer = tokenizer_of_weights(o.weights, c, device);
+  std::unique_ptr<TextEncoder> text;
+  if (ranks.all->rank() == 0) text = make_text_encoder(c);
+  DiT net(dit_config(c));
+  net.materialize(device, scalar_type(c.numerics.dtype));
+  load_weights(o.weights, net, c.sample.weights);
+  FilmMaker maker(c, net, *tokenizer.tokenizer, text.get(), ranks);
+  return make_films(folder, requests, tasks, maker, *ranks.all,
+                    {.keep_going = o.keep_going,
+                     .max_pixels = c.data.max_pixels,
+                     .share = groups.share(),
+                     .say = [](const std::string& line) { std::cout << line + "\n"
+                                                                    << std::flush; }});
+}
+
+}  // namespace
+
+Exit generate_films(const GenerateOptions& o, Config& c, World& world) {
+  const RequestList samples = read_requests(o.inputs, o.overrides, limits_of(o, c));
+  const std::vector<FilmRequest>& requests = samples.requests;
+  check_ranks(o, c, world);
+  FilmFolder folder(o.out, requests, o.num_generations, folder_options(o, c, world));
+  std::unique_ptr<FolderLock> lock;
+  std::vector<FilmTask> tasks;
+  world.set_timeout(kOtherGroups_s);
+  if (world.is_first()) {
+    std::error_code error;
+    fs::create_directories(o.out, error);
+    require(!error, "out: ", o.out, " cannot be made: ", error.message());
+    lock = std::make_unique<FolderLock>(o.out);
+    tasks = prepare(o, c, samples, folder);
+  }
+  tasks = shared(std::move(tasks), world.comm());
+  std::vector<std::string> failures;
+  world.set_timeout(static_cast<double>(c.parallel.timeout_s));
+  if (!tasks.empty()) failures = make_all(o, c, requests, tasks, folder, world);
+  world.set_timeout(kOtherGroups_s);
+  std::string own;
+  for (const std::string& line : failures) own += line + "\n";
+  std::string all;
+  for (const std::string& text : gather_texts(world.comm(), "failures", own)) all += text;
+  if (!world.is_first()) return all.empty() ? Exit::done : Exit::failure;
+  folder.refresh_gallery(true);
+  const size_t there = folder.items().size() - tasks.size();
+  if (there > 0) std::cout << there << " films were there already\n";
+  std::cout << "gallery: " << (fs::path(o.out) / "index.html").string() << "\n";
+  if (!all.empty()) std::cerr << "orrery: films that failed:\n" << all;
+  return all.empty() ? Exit::done : Exit::failure;
+}
+
+}  // namespace orrery::cli

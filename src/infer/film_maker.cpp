@@ -1,0 +1,152 @@
+#include "infer/film_maker.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <chrono>
+
+#include "autograd/tape.h"
+#include "base/error.h"
+#include "flow/numpy_random.h"
+#include "flow/schedule.h"
+#include "infer/branch_parallel.h"
+#include "infer/condition_clip.h"
+#include "infer/context_denoiser.h"
+#include "parallel/agreement.h"
+
+namespace orrery {
+namespace {
+
+constexpr size_t kTextsKept = 256;  // 2 MiB each with the released projection
+
+// Adds the seconds of its life.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double& seconds_;
+  Clock::time_point begin_ = Clock::now();
+};
+
+at::ScalarType exact_type(const DiT& net) {
+  return net.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+}  // namespace
+
+FilmSize film_size(const FilmRequest& request, const DataConfig& data) {
+  if (request.height > 0) return {request.height, request.width};
+  return {data.height, data.width};
+}
+
+FilmMaker::FilmMaker(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const TextEncoder* text,
+                     const FilmRanks& ranks)
+    : config_(config),
+      net_(net),
+      tokenizer_(tokenizer),
+      text_(text),
+      ranks_(ranks),
+      denoiser_(context_denoiser(net, *ranks.context, TextForm::projected)),
+      branches_(branches_over(*ranks.branches)) {
+  require(text != nullptr || !leads(), "the leader of a group has no text encoder");
+}
+
+at::Tensor FilmMaker::text_of_prompt(const std::string& prompt) {
+  if (const auto known = texts_.find(prompt); known != texts_.end()) return known->second;
+  if (texts_.size() >= kTextsKept) texts_.clear();
+  const NoRecording guard;
+  const at::Device device = net_.seq.value().device();
+  at::Tensor text = at::empty({1, text_tokens(config_), net_.config.crossattn_emb_channels}, net_.dtype());
+  if (leads()) {
+    const at::Tensor encoded = text_->encode({prompt}).to(device, net_.dtype());
+    text = net_.project_text(Variable(encoded)).value().to(at::kCPU);
+  }
+  broadcast_tensors(*ranks_.all, {text}, 0, "prompt");
+  return texts_[prompt] = text.to(device);
+}
+
+// Latents of the given frames, and zeros behind them, which nobody reads: (1,C,T,h,w).
+at::Tensor FilmMaker::encoded(const at::Tensor& given, const std::vector<int64_t>& shape) const {
+  const at::Tensor x0 = at::zeros(shape, exact_type(net_));
+  if (given.defined()) {
+    const at::Tensor latent = tokenizer_.encode(given.permute({3, 0, 1, 2}).unsqueeze(0).contiguous());
+    x0.slice(2, 0, latent.size(2)).copy_(latent);
+  }
+  broadcast_tensors(*ranks_.all, {x0}, 0, "given frames");
+  return x0;
+}
+
+flow::GenerateConfig FilmMaker::settings(const FilmRequest& request, const FilmChunk& chunk) const {
+  flow::GenerateConfig c = flow::generate_config(config_.sample, config_.flow, net_.dtype());
+  const FilmSize size = film_size(request, config_.data);
+  if (c.shift == 0) c.shift = flow::shift_for_resolution(size.height, size.width);
+  c.steps = request.num_steps;
+  c.guidance = static_cast<double>(request.guidance);
+  c.condition_frames = chunk.given;
+  return c;
+}
+
+// given: uint8 (N,height,width,3) or undefined.
+at::Tensor FilmMaker::latent(const FilmRequest& request, const FilmChunk& chunk, const at::Tensor& given) {
+  const FilmSize size = film_size(request, config_.data);
+  const int64_t factor = tokenizer_.spatial_factor();
+  const std::vector<int64_t> shape = {1, tokenizer_.channels(), tokenizer_.latent_frames(config_.data.frames),
+                                      size.height / factor, size.width / factor};
+  const at::Device device = net_.seq.value().device();
+  flow::GenerateInput in;
+  {
+    const Stopwatch watch(times_.text_s);
+    in.text = text_of_prompt(request.prompt);
+    in.negative_text = text_of_prompt(request.negative_prompt);
+  }
+  {
+    const Stopwatch watch(times_.encode_s);
+    in.x0 = encoded(given, shape).to(device);
+    in.noise = flow::numpy_normal(chunk.seed, shape).to(in.x0.options());
+  }
+  in.kind = config_.data.frames == 1 ? flow::BatchKind::image : flow::BatchKind::video;
+  in.branches = branches_;
+  const Stopwatch watch(times_.denoise_s);
+  return flow::generate_latent(settings(request, chunk), denoiser_, in).to(at::kCPU, at::kFloat);
+}
+
+at::Tensor FilmMaker::frames_of(const at::Tensor& latent) const {
+  return tokenizer_.decode(latent)[0].permute({1, 2, 3, 0}).contiguous();
+}
+
+at::Tensor FilmMaker::operator()(const FilmRequest& request, int64_t seed, const at::Tensor& input) {
+  times_ = {};
+  const FilmSize size = film_size(request, config_.data);
+  const std::vector<FilmChunk> chunks = film_chunks(request, seed, config_.data.frames);
+  at::Tensor given;
+  if (request.given() > 0) {
+    const int64_t pixels = given_pixels(request.given());
+    given =
+        condition_clip(
+            input, {.frames = pixels, .height = size.height, .width = size.width, .given = request.given()})
+            .permute({1, 2, 3, 0});
+  }
+  Tensors film;
+  for (size_t k = 0; k < chunks.size(); ++k) {
+    const at::Tensor made = latent(request, chunks[k], given);
+    const Stopwatch watch(times_.decode_s);
+    if (leads()) film.push_back(frames_of(made).slice(0, 0, chunks[k].frames));
+    if (k + 1 == chunks.size()) break;
+    const int64_t carried = chunks[k + 1].carried;
+    given = at::empty({carried, size.height, size.width, 3}, at::kByte);
+    if (leads()) given.copy_(film.back().slice(0, film.back().size(0) - carried));
+    broadcast_tensors(*ranks_.all, {given}, 0, "carried frames");
+    if (carried == 0) given = at::Tensor();
+  }
+  if (!leads()) return {};
+  for (size_t k = 1; k < film.size(); ++k) film[k] = film[k].slice(0, chunks[k].carried);
+  return at::cat(film).contiguous();
+}
+
+}  // namespace orrery

@@ -1,0 +1,70 @@
+#pragma once
+// A small world model with random weights, the same on every rank, for tests of generation.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/ones.h>
+
+#include "base/rng.h"
+#include "infer/film_maker.h"
+#include "model/linear_tokenizer.h"
+
+namespace orrery::test {
+
+inline Config small_config(Dtype dtype) {
+  Config c;
+  c.model.preset = "nano";
+  c.model.channels = 96;
+  c.model.heads = 4;
+  c.data.frames = 13;  // 4 latent frames
+  c.data.height = c.data.width = 32;
+  c.tokenizer.channels = 8;
+  c.numerics.dtype = dtype;
+  c.flow.condition_timestep = 0.1;
+  return c;
+}
+
+// Films of noise about grey: each latent channel is a pixel of a block.
+inline LinearTokenizer pixel_tokenizer(int64_t channels) {
+  constexpr int64_t kBlock = LinearTokenizer::kBlock;
+  return LinearTokenizer({at::eye(kBlock).narrow(1, 0, channels).contiguous(), at::ones({kBlock}) * 0.1,
+                          at::ones({channels}) * 0.5, 0.5});
+}
+
+struct SmallModel {
+  explicit SmallModel(const Config& c)
+      : config(c),
+        net(dit_config(c)),
+        tokenizer(pixel_tokenizer(c.tokenizer.channels)),
+        text(make_text_encoder(c)) {
+    net.materialize(at::kCPU, scalar_type(c.numerics.dtype));
+    net.initialize(1);
+    uint64_t number = 100;
+    for (Parameter* p : net.parameters()) {  // what starts at zero would hide mistakes
+      const at::Tensor noise = Rng(4, "small model", {number++}).normal_tensor(p->value().sizes());
+      p->variable().set_value(p->value() + noise.to(p->value().scalar_type()) * 0.05);
+    }
+  }
+  FilmMaker maker(const FilmRanks& ranks) {
+    return {config, net, tokenizer, ranks.all->rank() == 0 ? text.get() : nullptr, ranks};
+  }
+
+  Config config;
+  DiT net;
+  LinearTokenizer tokenizer;
+  std::unique_ptr<TextEncoder> text;
+};
+
+inline FilmRequest small_request(InferenceType type) {
+  FilmRequest r;
+  r.name = "film";
+  r.type = type;
+  r.prompt = "push the cube to the left";
+  r.num_steps = 3;
+  return r;
+}
+
+inline at::Tensor small_input() {
+  return (Rng(7, "input").uniform_tensor({5, 40, 40, 3}) * 255).to(at::kByte);
+}
+
+}  // namespace orrery::test
