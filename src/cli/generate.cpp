@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/generate_films.h"
+#include "cli/ranks_here.h"
 #include "data/video_folder.h"
 #include "infer/condition_clip.h"
 #include "infer/make_tokenizer.h"
@@ -79,6 +80,7 @@ Exit run_generate(const std::vector<std::string>& arguments) {
       if (world.is_first()) std::cout << generate_help();
       return static_cast<int>(Exit::done);
     }
+    share_cores(world);
     if (!options.inputs.empty()) return static_cast<int>(generate_films(options, config, world));
     generate(options, config, world);
     return static_cast<int>(Exit::done);

@@ -3,18 +3,22 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "base/version.h"
 #include "ckpt/atomic_file.h"
 #include "ckpt/digest.h"
 #include "ckpt/folder_lock.h"
+#include "cli/ranks_here.h"
 #include "infer/film_batch.h"
 #include "infer/make_tokenizer.h"
 #include "infer/request_inputs.h"
 #include "model/presets.h"
 #include "parallel/agreement.h"
 #include "parallel/context_split.h"
+#include "parallel/row_exchange.h"
+#include "plan/film_plan.h"
 #include "train/device_mesh.h"
 
 namespace orrery::cli {
@@ -22,11 +26,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kFactor = 8;                // of the tokenizers, in space
 constexpr double kOtherGroups_s = 7 * 86400;  // a group may wait so long for others to finish their films
 
 FilmLimits limits_of(const GenerateOptions& o, const Config& c) {
   const DiTConfig net = dit_config(c);
-  constexpr int64_t kFactor = 8;  // of the tokenizers, in space
   return {.frames = c.data.frames,
           .height = c.data.height,
           .width = c.data.width,
@@ -48,6 +52,7 @@ class Groups {
   FilmShare share() const { return {group_, mesh_.shape().replicate}; }
   // The axis of weight shards serves for the two branches of the guidance: films are made with whole weights.
   FilmRanks ranks() const { return {&mesh_.context(), &mesh_.shard(), all_.get()}; }
+  Comm& on_device() const { return mesh_.along({Axis::shard, Axis::context}); }
 
   static int size(const GenerateOptions& o) {
     return static_cast<int>(o.context_parallel_size) * (o.cfg_parallel ? 2 : 1);
@@ -120,6 +125,40 @@ std::vector<FilmTask> prepare(const GenerateOptions& o, Config& c, const Request
   return tasks;
 }
 
+int64_t evaluations(const GenerateOptions& o, const Config& c, const FilmRequest& r) {
+  const int64_t levels = r.num_steps + (c.sample.sigmas == Sigmas::karras ? 1 : 0);
+  const auto chunks = static_cast<int64_t>(film_chunks(r, r.seed, c.data.frames).size());
+  return levels * chunks * (o.cfg_parallel ? 1 : 2);
+}
+
+// Refuses the largest film if it would not fit a rank's memory; a GPU that is not known is not judged.
+void check_memory(const GenerateOptions& o, const Config& c, const std::vector<FilmRequest>& requests,
+                  const World& world) {
+  const auto ceilings = ceilings_here(c, world);
+  if (!ceilings) return;
+  const auto pixels = [&](const FilmRequest& r) {
+    const FilmSize size = film_size(r, c.data);
+    return size.height * size.width;
+  };
+  const FilmRequest& largest = *std::max_element(
+      requests.begin(), requests.end(), [&](const auto& a, const auto& b) { return pixels(a) < pixels(b); });
+  const FilmSize size = film_size(largest, c.data);
+  const FilmPlan plan = plan_film(c,
+                                  {.height = size.height,
+                                   .width = size.width,
+                                   .context = o.context_parallel_size,
+                                   .evaluations = evaluations(o, c, largest)},
+                                  *ceilings);
+  const std::string line = text_of("sample ", largest.name, ", ", c.data.frames, " x ", size.height, " x ",
+                                   size.width, ": ", one_line(plan));
+  if (!plan.fits())
+    throw Error(
+        largest.where + ": " + line +
+            "\n  does not fit: choose a smaller resolution, or more ranks with --context-parallel-size",
+        Exit::out_of_memory);
+  std::cout << "plan: " << line << "\n";
+}
+
 // The first rank's tasks, on every rank.
 std::vector<FilmTask> shared(std::vector<FilmTask> tasks, Comm& comm) {
   at::Tensor count = at::full({1}, static_cast<int64_t>(tasks.size()), at::kLong);
@@ -138,19 +177,30 @@ std::vector<FilmTask> shared(std::vector<FilmTask> tasks, Comm& comm) {
   return tasks;
 }
 
+// Ranks of a group share the autoencoder's work by rows of latents, where every film has enough.
+bool shares_tokenizer(const Config& c, const std::vector<FilmRequest>& requests, int group) {
+  const auto has_rows = [&](const FilmRequest& r) { return film_size(r, c.data).height / kFactor >= group; };
+  return c.tokenizer.kind == TokenizerKind::wan && group > 1 &&
+         std::all_of(requests.begin(), requests.end(), has_rows);
+}
+
 std::vector<std::string> make_all(const GenerateOptions& o, const Config& c,
                                   const std::vector<FilmRequest>& requests,
                                   const std::vector<FilmTask>& tasks, FilmFolder& folder, World& world) {
   const Groups groups(o, c, world);
-  const FilmRanks ranks = groups.ranks();
+  FilmRanks ranks = groups.ranks();
   const at::Device device = device_of(c.numerics, world.local_rank());
-  const RunTokenizer tokenizer = tokenizer_of_weights(o.weights, c, device);
+  ranks.decode_together = shares_tokenizer(c, requests, ranks.all->size());
+  const RunTokenizer tokenizer = tokenizer_of_weights(
+      o.weights, c, device, ranks.decode_together ? row_exchange(groups.on_device()) : nullptr);
   std::unique_ptr<TextEncoder> text;
   if (ranks.all->rank() == 0) text = make_text_encoder(c);
   DiT net(dit_config(c));
   net.materialize(device, scalar_type(c.numerics.dtype));
   load_weights(o.weights, net, c.sample.weights);
-  FilmMaker maker(c, net, *tokenizer.tokenizer, text.get(), ranks);
+  FilmMaker maker(c, net, *tokenizer.tokenizer, ranks);
+  maker.learn(texts_of(folder, requests, tasks, groups.share()), text.get());
+  text.reset();
   return make_films(folder, requests, tasks, maker, *ranks.all,
                     {.keep_going = o.keep_going,
                      .max_pixels = c.data.max_pixels,
@@ -175,6 +225,7 @@ Exit generate_films(const GenerateOptions& o, Config& c, World& world) {
     require(!error, "out: ", o.out, " cannot be made: ", error.message());
     lock = std::make_unique<FolderLock>(o.out);
     tasks = prepare(o, c, samples, folder);
+    if (!tasks.empty()) check_memory(o, c, requests, world);
   }
   tasks = shared(std::move(tasks), world.comm());
   std::vector<std::string> failures;

@@ -124,8 +124,17 @@ bool reaches_generation(const std::string& key) {
                                              "data.resize",
                                              "data.stride",
                                              "data.max_pixels",
+                                             "memory.limit_gib",
                                              "flow.condition_timestep",
-                                             "flow.replace_condition"};
+                                             "flow.replace_condition",
+                                             "tokenizer.weights",
+                                             "tokenizer.dtype",
+                                             "tokenizer.encode_window",
+                                             "tokenizer.decode_window",
+                                             "text.weights",
+                                             "text.tokenizer",
+                                             "text.path",
+                                             "text.dtype"};
   return is_own(key) || key.starts_with("sample.") || key.starts_with("numerics.") || keys.count(key) > 0;
 }
 

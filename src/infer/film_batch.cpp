@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <set>
 
 #include "base/error.h"
 #include "infer/request_inputs.h"
@@ -83,9 +84,9 @@ class Batch {
 
   void report(const FilmItem& item, const std::string& place, double all_s) {
     const FilmTimes& t = maker_.times();
-    options_.say(text_of(place, " ", folder_.film_path(item).string(), "  ", rounded(all_s), " (text ",
-                         rounded(t.text_s), ", encode ", rounded(t.encode_s), ", denoise ",
-                         rounded(t.denoise_s), ", decode ", rounded(t.decode_s), ")"));
+    options_.say(text_of(place, " ", folder_.film_path(item).string(), "  ", rounded(all_s), " (encode ",
+                         rounded(t.encode_s), ", denoise ", rounded(t.denoise_s), ", decode ",
+                         rounded(t.decode_s), ")"));
     folder_.refresh_gallery(false);
   }
 
@@ -98,6 +99,19 @@ class Batch {
 };
 
 }  // namespace
+
+std::vector<std::string> texts_of(const FilmFolder& folder, const std::vector<FilmRequest>& requests,
+                                  const std::vector<FilmTask>& tasks, const FilmShare& share) {
+  std::vector<std::string> texts;
+  std::set<std::string> known;
+  for (auto i = static_cast<size_t>(share.group); i < tasks.size();
+       i += static_cast<size_t>(share.num_groups)) {
+    const FilmRequest& r = requests[folder.items()[tasks[i].item].request];
+    for (const std::string& text : {r.prompt, r.negative_prompt})
+      if (known.insert(text).second) texts.push_back(text);
+  }
+  return texts;
+}
 
 std::vector<std::string> make_films(FilmFolder& folder, const std::vector<FilmRequest>& requests,
                                     const std::vector<FilmTask>& tasks, FilmMaker& maker, Comm& all,

@@ -22,9 +22,13 @@ struct FilmTask {
   uint64_t key = 0;
 };
 
-// Collective over the group (all: its ranks, on the CPU). Returns what failed, a line each, on the leader.
-// Throws Error at the first failure unless keep_going, and in any case where a rank of a larger group fails
-// in the middle of a film, since the others wait for it.
+// The texts of this group's films, each once.
+std::vector<std::string> texts_of(const FilmFolder& folder, const std::vector<FilmRequest>& requests,
+                                  const std::vector<FilmTask>& tasks, const FilmShare& share);
+
+// The maker has learnt these. Collective over the group (all: its ranks, on the CPU). Returns what failed, a
+// line each, on the leader. Throws Error at the first failure unless keep_going, and in any case where a rank
+// of a larger group fails in the middle of a film, since the others wait for it.
 std::vector<std::string> make_films(FilmFolder& folder, const std::vector<FilmRequest>& requests,
                                     const std::vector<FilmTask>& tasks, FilmMaker& maker, Comm& all,
                                     const BatchOptions& options);

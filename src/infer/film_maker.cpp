@@ -18,8 +18,6 @@
 namespace orrery {
 namespace {
 
-constexpr size_t kTextsKept = 256;  // 2 MiB each with the released projection
-
 // Adds the seconds of its life.
 class Stopwatch {
  public:
@@ -45,30 +43,34 @@ FilmSize film_size(const FilmRequest& request, const DataConfig& data) {
   return {data.height, data.width};
 }
 
-FilmMaker::FilmMaker(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const TextEncoder* text,
-                     const FilmRanks& ranks)
+FilmMaker::FilmMaker(const Config& config, DiT& net, const VideoTokenizer& tokenizer, const FilmRanks& ranks)
     : config_(config),
       net_(net),
       tokenizer_(tokenizer),
-      text_(text),
       ranks_(ranks),
       denoiser_(context_denoiser(net, *ranks.context, TextForm::projected)),
-      branches_(branches_over(*ranks.branches)) {
+      branches_(branches_over(*ranks.branches)) {}
+
+void FilmMaker::learn(const std::vector<std::string>& prompts, const TextEncoder* text) {
   require(text != nullptr || !leads(), "the leader of a group has no text encoder");
+  const NoRecording guard;
+  for (const std::string& prompt : prompts) {
+    if (texts_.count(prompt) > 0) continue;
+    at::Tensor projected =
+        at::empty({1, text_tokens(config_), net_.config.crossattn_emb_channels}, net_.dtype());
+    if (leads()) {
+      const at::Tensor encoded = text->encode({prompt}).to(net_.seq.value().device(), net_.dtype());
+      projected = net_.project_text(Variable(encoded)).value().to(at::kCPU);
+    }
+    broadcast_tensors(*ranks_.all, {projected}, 0, "prompt");
+    texts_[prompt] = projected;
+  }
 }
 
-at::Tensor FilmMaker::text_of_prompt(const std::string& prompt) {
-  if (const auto known = texts_.find(prompt); known != texts_.end()) return known->second;
-  if (texts_.size() >= kTextsKept) texts_.clear();
-  const NoRecording guard;
-  const at::Device device = net_.seq.value().device();
-  at::Tensor text = at::empty({1, text_tokens(config_), net_.config.crossattn_emb_channels}, net_.dtype());
-  if (leads()) {
-    const at::Tensor encoded = text_->encode({prompt}).to(device, net_.dtype());
-    text = net_.project_text(Variable(encoded)).value().to(at::kCPU);
-  }
-  broadcast_tensors(*ranks_.all, {text}, 0, "prompt");
-  return texts_[prompt] = text.to(device);
+at::Tensor FilmMaker::text_of_prompt(const std::string& prompt) const {
+  const auto known = texts_.find(prompt);
+  require(known != texts_.end(), "film: the text \"", prompt, "\" was not learnt");
+  return known->second.to(net_.seq.value().device());
 }
 
 // Latents of the given frames, and zeros behind them, which nobody reads: (1,C,T,h,w).
@@ -100,11 +102,8 @@ at::Tensor FilmMaker::latent(const FilmRequest& request, const FilmChunk& chunk,
                                       size.height / factor, size.width / factor};
   const at::Device device = net_.seq.value().device();
   flow::GenerateInput in;
-  {
-    const Stopwatch watch(times_.text_s);
-    in.text = text_of_prompt(request.prompt);
-    in.negative_text = text_of_prompt(request.negative_prompt);
-  }
+  in.text = text_of_prompt(request.prompt);
+  in.negative_text = text_of_prompt(request.negative_prompt);
   {
     const Stopwatch watch(times_.encode_s);
     in.x0 = encoded(given, shape).to(device);
@@ -136,7 +135,8 @@ at::Tensor FilmMaker::operator()(const FilmRequest& request, int64_t seed, const
   for (size_t k = 0; k < chunks.size(); ++k) {
     const at::Tensor made = latent(request, chunks[k], given);
     const Stopwatch watch(times_.decode_s);
-    if (leads()) film.push_back(frames_of(made).slice(0, 0, chunks[k].frames));
+    const at::Tensor frames = leads() || ranks_.decode_together ? frames_of(made) : at::Tensor();
+    if (leads()) film.push_back(frames.slice(0, 0, chunks[k].frames));
     if (k + 1 == chunks.size()) break;
     const int64_t carried = chunks[k + 1].carried;
     given = at::empty({carried, size.height, size.width, 3}, at::kByte);

@@ -62,7 +62,7 @@ uint64_t weights_digest(const WanVae& net) {
   return digest.value();
 }
 
-RunTokenizer make_wan(const Config& c, at::Device device) {
+RunTokenizer make_wan(const Config& c, at::Device device, std::shared_ptr<const RowExchange> rows = nullptr) {
   std::unique_ptr<WanVae> net = vae_weights(c);
   TokenizerRecord record{.tensors = {},
                          .facts = {{"kind", "wan"},
@@ -76,7 +76,7 @@ RunTokenizer make_wan(const Config& c, at::Device device) {
     for (size_t i = 0; i < to.size(); ++i) to[i]->variable().set_value(from[i]->value().to(device, type));
   }
   const WanWindows windows{.encode = c.tokenizer.encode_window, .decode = c.tokenizer.decode_window};
-  return {std::make_unique<WanTokenizer>(std::move(net), windows), std::move(record)};
+  return {std::make_unique<WanTokenizer>(std::move(net), windows, std::move(rows)), std::move(record)};
 }
 
 // The fact of that name; empty: there is none.
@@ -104,14 +104,15 @@ bool has_tokenizer(const fs::path& folder) {
   return fs::exists(folder / kFile);
 }
 
-RunTokenizer load_tokenizer(const fs::path& folder, const Config& config, at::Device device) {
+RunTokenizer load_tokenizer(const fs::path& folder, const Config& config, at::Device device,
+                            std::shared_ptr<const RowExchange> rows) {
   const std::string where = (folder / kFile).string();
   const Safetensors stored(folder / kFile);
   const std::string kind = fact(stored.metadata(), "kind");
   require(kind == name_of(config.tokenizer.kind), where, ": is of a tokenizer of kind \"", kind,
           "\", tokenizer.kind is ", name_of(config.tokenizer.kind));
   if (config.tokenizer.kind == TokenizerKind::wan) {
-    RunTokenizer made = make_wan(config, device);
+    RunTokenizer made = make_wan(config, device, std::move(rows));
     for (const char* name : {"width", "weights"})
       require(fact(stored.metadata(), name) == fact(made.record.facts, name), where,
               ": the network knows the latents of an autoencoder whose ", name, " is ",
@@ -128,13 +129,14 @@ RunTokenizer load_tokenizer(const fs::path& folder, const Config& config, at::De
   return loaded;
 }
 
-RunTokenizer tokenizer_of_weights(const fs::path& weights, const Config& config, at::Device device) {
+RunTokenizer tokenizer_of_weights(const fs::path& weights, const Config& config, at::Device device,
+                                  std::shared_ptr<const RowExchange> rows) {
   const fs::path folder = fs::is_directory(weights) ? weights : weights.parent_path();
-  if (has_tokenizer(folder)) return load_tokenizer(folder, config, device);
+  if (has_tokenizer(folder)) return load_tokenizer(folder, config, device, std::move(rows));
   require(config.tokenizer.kind == TokenizerKind::wan, weights.string(), ": there is no ", kFile,
           " beside these weights; set tokenizer.kind=wan and tokenizer.weights for those that know the Wan "
           "autoencoder's latents");
-  return make_wan(config, device);
+  return make_wan(config, device, std::move(rows));
 }
 
 }  // namespace orrery

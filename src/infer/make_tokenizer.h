@@ -7,6 +7,7 @@
 #include "base/config.h"
 #include "data/dataset.h"
 #include "model/linear_tokenizer.h"
+#include "model/wan_tokenizer.h"
 
 namespace orrery {
 
@@ -31,11 +32,13 @@ RunTokenizer make_tokenizer(const Config& config, at::Device device, const Datas
 // of the settings; throws Error unless that is the one whose record lies there.
 void save_tokenizer(const std::filesystem::path& folder, const TokenizerRecord& record);
 bool has_tokenizer(const std::filesystem::path& folder);
-RunTokenizer load_tokenizer(const std::filesystem::path& folder, const Config& config, at::Device device);
+// rows: the ranks that share the autoencoder's work of each film (model/wan_tokenizer.h), or null.
+RunTokenizer load_tokenizer(const std::filesystem::path& folder, const Config& config, at::Device device,
+                            std::shared_ptr<const RowExchange> rows = nullptr);
 
 // The tokenizer of weights to generate with, a file or a folder: what lies beside them; where nothing does,
 // as with released weights, the Wan autoencoder of the settings. Throws Error where they name no such.
 RunTokenizer tokenizer_of_weights(const std::filesystem::path& weights, const Config& config,
-                                  at::Device device);
+                                  at::Device device, std::shared_ptr<const RowExchange> rows = nullptr);
 
 }  // namespace orrery

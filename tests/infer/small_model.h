@@ -10,6 +10,8 @@
 
 namespace orrery::test {
 
+constexpr std::string_view kPrompt = "push the cube to the left";
+
 inline Config small_config(Dtype dtype) {
   Config c;
   c.model.preset = "nano";
@@ -45,7 +47,10 @@ struct SmallModel {
     }
   }
   FilmMaker maker(const FilmRanks& ranks) {
-    return {config, net, tokenizer, ranks.all->rank() == 0 ? text.get() : nullptr, ranks};
+    FilmMaker maker(config, net, tokenizer, ranks);
+    maker.learn({std::string(kPrompt), "lift", std::string(kDefaultNegativePrompt)},
+                ranks.all->rank() == 0 ? text.get() : nullptr);
+    return maker;
   }
 
   Config config;
@@ -58,7 +63,7 @@ inline FilmRequest small_request(InferenceType type) {
   FilmRequest r;
   r.name = "film";
   r.type = type;
-  r.prompt = "push the cube to the left";
+  r.prompt = kPrompt;
   r.num_steps = 3;
   return r;
 }
