@@ -8,6 +8,7 @@
 #include "cli/run_files.h"
 #include "cli/same_run.h"
 #include "cli/start_plan.h"
+#include "cli/stop_signal.h"
 #include "infer/world_model.h"
 #include "parallel/agreement.h"
 #include "train/trainer.h"
@@ -38,8 +39,9 @@ Exit train(const std::vector<std::string>& arguments, World& world) {
   start.on_ready = [&] { write_run_files(config, arguments, world.size()); };
   start.settings = ini_of(settings);
   start.require_same_run = [&](const std::string& stored) { require_same_run(stored, config); };
-  run_training(config, world, start);
-  return Exit::done;
+  watch_stop_signal();
+  start.stop_asked = stop_was_asked;
+  return run_training(config, world, start);
 }
 
 }  // namespace

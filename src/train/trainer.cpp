@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <ATen/ops/full.h>
+
 #include <chrono>
 #include <iostream>
 
@@ -109,7 +111,7 @@ class Training {
         generator_(config, *net_, model_.denoiser, *tokenizer_.tokenizer, *text_),
         files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
 
-  void run() {
+  Exit run() {
     int64_t done = restore(resume_, config_, state(), same_run(start_));
     const std::string kept = choose_recompute(start_.activation_budget_bytes);
     if (world_.is_first()) {
@@ -125,11 +127,20 @@ class Training {
     step_.before_update = [&saver] { saver.before_update(); };
     Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
     const double begin = seconds();
-    for (; done < config_.train.steps; ++done) one_step(loader, log, saver, done);
+    const int64_t start = done;
+    for (; done < config_.train.steps && !is_stopped(); ++done) one_step(loader, log, saver, done);
+    const bool is_whole = done == config_.train.steps;
+    if (!is_whole && done > start && config_.ckpt.every > 0 && done % config_.ckpt.every != 0)
+      saver.save(done, true);
     const bool is_saved = saver.finish();
     files_.total(log);
-    if (config_.sample.final_clips > 0) final_evaluation(log, seconds() - begin);
+    if (is_whole && config_.sample.final_clips > 0) final_evaluation(log, seconds() - begin);
     if (!is_saved) throw Error("the last checkpoint could not be saved (see above)", Exit::failure);
+    if (is_whole) return Exit::done;
+    log.note(text_of("stopped after step ", done, ", as a signal asked",
+                     config_.ckpt.every > 0 ? "; the same command goes on from there"
+                                            : "; nothing is saved, ckpt.every is 0"));
+    return kStopped;
   }
 
  private:
@@ -148,6 +159,13 @@ class Training {
     if (done > 0) log.note(text_of("resumed after step ", done));
     if (!start_.plan.empty()) log.note(start_.plan);
     if (!recompute.empty()) log.note(recompute);
+  }
+
+  // Whether any rank was asked to stop. Collective.
+  bool is_stopped() {
+    at::Tensor asked = at::full({1}, start_.stop_asked() ? 1 : 0, at::kDouble);
+    world_.comm().all_reduce(asked, ReduceOp::max, "stop").wait();
+    return asked.item<double>() > 0;
   }
 
   static bool is_due(int64_t done, int64_t every, int64_t steps) {
@@ -228,10 +246,10 @@ class Training {
 
 }  // namespace
 
-void run_training(const Config& config, World& world, const TrainingStart& start) {
+Exit run_training(const Config& config, World& world, const TrainingStart& start) {
   set_deterministic(config.numerics.deterministic);
   fs::create_directories(config.train.run_dir);
-  Training(config, world, start).run();
+  return Training(config, world, start).run();
 }
 
 }  // namespace orrery

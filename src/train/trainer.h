@@ -5,10 +5,13 @@
 #include <string>
 
 #include "base/config.h"
+#include "base/error.h"
 #include "base/memory.h"
 #include "parallel/world.h"
 
 namespace orrery {
+
+constexpr Exit kStopped{6};  // the run was asked to stop, and saved what it had
 
 // Runs (or resumes) training until train.steps. Collective over the world's ranks. Writes into train.run_dir:
 // config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/,
@@ -26,7 +29,10 @@ struct TrainingStart {
   std::string settings = {};
   // Called with the settings of the checkpoint that is gone on from; throws Error if they are of another run.
   std::function<void(const std::string& stored)> require_same_run = [](const std::string&) {};
+  // Asked between steps on every rank: where any says yes, the run saves a checkpoint and ends.
+  std::function<bool()> stop_asked = [] { return false; };
 };
-void run_training(const Config& config, World& world, const TrainingStart& start);
+// Exit::done, or kStopped before train.steps.
+Exit run_training(const Config& config, World& world, const TrainingStart& start);
 
 }  // namespace orrery

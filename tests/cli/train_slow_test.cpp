@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/config.h"
+#include "base/error.h"
 #include "cli/options.h"
 #include "cli/program.h"
 
@@ -117,6 +118,23 @@ TEST_F(TrainTest, resumes_where_it_stopped) {
   EXPECT_THAT(rest.text, HasSubstr("resumed after step 2"));
   expect_same_curve("whole", "halves", 0);
   EXPECT_EQ(train("halves", "--train.resume=never").code, 2);
+}
+
+// The launcher gets SIGUSR1 once the first step is logged.
+TEST_F(TrainTest, a_signal_ends_the_run_with_a_checkpoint_that_it_goes_on_from) {
+  for (const auto& [name, ranks] : {std::pair{"stopped", std::string()}, {"stopped_pair", kTwoRanks}}) {
+    const std::string log = folder_ + "/" + name + "/metrics.jsonl";
+    const std::string launcher =
+        "sh -c '\"$@\" & run=$!; tail --retry -n +1 -f " + log +
+        " 2> /dev/null | head -n 1 > /dev/null; kill -USR1 $run; wait $run' launcher " + ranks;
+    const Result stopped = train(name, "--train.steps=100000", launcher);
+    EXPECT_EQ(stopped.code, 6) << stopped.text;
+    EXPECT_THAT(stopped.text, HasSubstr("as a signal asked; the same command goes on from there"));
+    const int64_t done = metrics(name).back().at("step");
+    const Result rest = train(name, text_of("--train.steps=", done + 1), ranks);
+    EXPECT_EQ(rest.code, 0) << rest.text;
+    EXPECT_THAT(rest.text, HasSubstr(text_of("resumed after step ", done, "\n")));
+  }
 }
 
 TEST_F(TrainTest, a_refused_run_ends_with_2_and_one_message) {
