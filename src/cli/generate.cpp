@@ -39,7 +39,8 @@ at::Tensor clip_of(const GenerateOptions& o, const Config& c) {
 void print(const Evaluation& e, const std::string& out) {
   for (const auto& film : e.unreadable) std::cout << "skipped " << film << "\n";
   std::cout << "clips " << e.clips << "\npsnr_model_db " << e.psnr_model_db << "\npsnr_repeat_db "
-            << e.psnr_repeat_db << "\n";
+            << e.psnr_repeat_db << "\nssim_model " << e.ssim_model << "\nssim_repeat " << e.ssim_repeat
+            << "\n";
   if (e.judged > 0)
     std::cout << "prompt_obeyed " << e.prompt_obeyed << " (share of " << e.judged << " judged)\n";
   std::cout << "films and contact sheet: " << out << "\n";
