@@ -10,7 +10,7 @@ seed=0  # libFuzzer takes the time
 case ${1:-} in --seed=*) seed=${1#--seed=}; shift ;; esac
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl tokenizer_json}")
+names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl tokenizer_json requests}")
 read -ra names <<< "${names[*]}"
 
 launch/setup.sh cpu fuzz

@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kGivenHeight = 240;  // of the picture of the last given frame
+constexpr int64_t kPictureHeight = 240;  // at most, of the pictures in the gallery
 constexpr auto kRefreshPause = std::chrono::seconds(2);
 
 std::string text_of_json(const Json& json) {
@@ -42,6 +42,15 @@ uint64_t digest_of_file(const fs::path& file) {
 std::string bytes_of_file(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// A small picture of the last frame.
+void write_last(const fs::path& file, const at::Tensor& frames) {
+  at::Tensor last = frames.slice(0, frames.size(0) - 1);
+  const int64_t height = last.size(1), width = last.size(2);
+  if (height > kPictureHeight)
+    last = resize_stretch(last, kPictureHeight, std::max<int64_t>(1, width * kPictureHeight / height));
+  write_jpeg(file, last[0]);
 }
 
 }  // namespace
@@ -104,16 +113,19 @@ void FilmFolder::prepare() const {
 }
 
 void FilmFolder::keep_given(const FilmRequest& request, const at::Tensor& frames) const {
-  const fs::path file = folder_ / "results" / (request.name + ".jpg");
-  if (!frames.defined()) {
+  const fs::path file = given_path(request);
+  if (frames.defined())
+    write_last(file, frames);
+  else
     fs::remove(file);
-    return;
-  }
-  at::Tensor last = frames.slice(0, frames.size(0) - 1);
-  if (last.size(1) > kGivenHeight)
-    last =
-        resize_stretch(last, kGivenHeight, std::max<int64_t>(1, last.size(2) * kGivenHeight / last.size(1)));
-  write_jpeg(file, last[0]);
+}
+
+fs::path FilmFolder::given_path(const FilmRequest& request) const {
+  return folder_ / "results" / (request.name + ".given.jpg");
+}
+
+fs::path FilmFolder::last_path(const FilmItem& item) const {
+  return folder_ / "results" / (item.stem + ".last.jpg");
 }
 
 fs::path FilmFolder::film_path(const FilmItem& item) const {
@@ -161,6 +173,7 @@ void FilmFolder::done(const FilmItem& item, const at::Tensor& film, double secon
     write_jpeg(path, film[0]);
   else
     write_mp4(path, film, {.fps = {options_.fps, 1}});
+  write_last(last_path(item), film);
   write_whole(result_path(item), text_of_json({{"status", "done"},
                                                {"seed", item.seed},
                                                {"seconds", seconds},
@@ -182,6 +195,7 @@ GalleryFilm FilmFolder::gallery_film(const FilmItem& item) {
   film.state = result->is_done ? GalleryFilm::State::done : GalleryFilm::State::failed;
   film.seconds = result->seconds;
   film.error = result->error;
+  if (result->is_done) film.last_jpeg = bytes_of_file(last_path(item));
   return film;
 }
 
@@ -192,14 +206,13 @@ void FilmFolder::refresh_gallery(bool now) {
   Gallery gallery{.title = "Generated films: " + fs::absolute(folder_).lexically_normal().filename().string(),
                   .facts = options_.facts};
   for (const FilmRequest& r : requests_) {
-    gallery.samples.push_back(
-        {.name = r.name,
-         .prompt = r.prompt,
-         .negative_prompt = r.negative_prompt,
-         .given_jpeg = r.given() > 0 ? bytes_of_file(folder_ / "results" / (r.name + ".jpg")) : "",
-         .facts = {{std::string(name_of(r.type)), ""},
-                   {"guidance", text_of(r.guidance)},
-                   {"steps", text_of(r.num_steps)}}});
+    gallery.samples.push_back({.name = r.name,
+                               .prompt = r.prompt,
+                               .negative_prompt = r.negative_prompt,
+                               .given_jpeg = r.given() > 0 ? bytes_of_file(given_path(r)) : "",
+                               .facts = {{std::string(name_of(r.type)), ""},
+                                         {"guidance", text_of(r.guidance)},
+                                         {"steps", text_of(r.num_steps)}}});
   }
   for (size_t i = 0; i < items_.size(); ++i) {
     if (!shown_[i]) shown_[i] = gallery_film(items_[i]);

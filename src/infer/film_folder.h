@@ -6,7 +6,7 @@
 //   NAME.json            the sample with all defaults filled in; `generate -i NAME.json` makes it again
 //   index.html           the gallery (gallery.h), renewed while films come in
 //   results/STEM.json    how a film was made: seconds, digest of its file, digest of what went into it
-//   results/NAME.jpg     the last given frame
+//   results/NAME.given.jpg, results/STEM.last.jpg     the last given frame, and a film's last, small
 #include <ATen/core/Tensor.h>
 
 #include <chrono>
@@ -67,6 +67,8 @@ class FilmFolder {
  private:
   struct Result;
   std::filesystem::path result_path(const FilmItem& item) const;
+  std::filesystem::path given_path(const FilmRequest& request) const;
+  std::filesystem::path last_path(const FilmItem& item) const;
   std::optional<Result> result_of(const FilmItem& item) const;  // none, or not readable: nothing
   GalleryFilm gallery_film(const FilmItem& item);
 

@@ -80,6 +80,10 @@ std::string base64(const std::string& bytes) {
   return out;
 }
 
+std::string data_address(const std::string& jpeg) {
+  return "data:image/jpeg;base64," + base64(jpeg);
+}
+
 std::string seconds_text(double seconds) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), seconds < 100 ? "%.1f s" : "%.0f s", seconds);
@@ -102,7 +106,8 @@ std::string film_html(const GalleryFilm& film) {
            ", failed</figcaption></figure>\n";
   const std::string source = "\"" + address(film.file) + "\"";
   const std::string picture = film.file.ends_with(".mp4")
-                                  ? "<video controls loop muted preload=metadata src=" + source + "></video>"
+                                  ? "<video controls loop muted preload=none poster=\"" +
+                                        data_address(film.last_jpeg) + "\" src=" + source + "></video>"
                                   : "<img alt=\"\" src=" + source + ">";
   return "<figure>" + picture + "<figcaption><a href=" + source + ">" + escaped(film.file) + "</a>, " + seed +
          ", " + seconds_text(film.seconds) + "</figcaption></figure>\n";
@@ -116,7 +121,7 @@ std::string sample_html(const GallerySample& sample) {
            "</details>\n";
   out += "<div class=row>\n";
   if (!sample.given_jpeg.empty())
-    out += "<figure><img alt=\"last given frame\" src=\"data:image/jpeg;base64," + base64(sample.given_jpeg) +
+    out += "<figure><img alt=\"last given frame\" src=\"" + data_address(sample.given_jpeg) +
            "\"><figcaption>last given frame</figcaption></figure>\n";
   for (const GalleryFilm& film : sample.films) out += film_html(film);
   return out + "</div>\n</section>\n";

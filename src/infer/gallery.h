@@ -13,7 +13,8 @@ struct GalleryFilm {
   std::string file;  // beside the page: .mp4, or .jpg
   int64_t seed = 0;
   double seconds = 0;
-  std::string error = {};  // of a failed one
+  std::string error = {};      // of a failed one
+  std::string last_jpeg = {};  // the bytes of a picture of its last frame, shown until it plays
 };
 
 struct GallerySample {

@@ -48,7 +48,7 @@ bool bool_of(const LinedJson& value) {
 
 fs::path path_of(const FieldSource& source) {
   const std::string text = string_of(source.value, "a path");
-  if (text.empty()) wrong(source.value, "a path");
+  if (text.empty() || text.find('\0') != std::string::npos) wrong(source.value, "a path");
   return (source.folder / text).lexically_normal();
 }
 

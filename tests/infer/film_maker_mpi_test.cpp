@@ -5,8 +5,10 @@
 #include "base/error.h"
 #include "infer/branch_parallel.h"
 #include "infer/film_batch.h"
+#include "infer/make_tokenizer.h"
 #include "infer/small_model.h"
 #include "parallel/mesh.h"
+#include "parallel/row_exchange.h"
 #include "world.h"
 
 namespace orrery {
@@ -92,6 +94,37 @@ TEST(FilmGroups, long_films_go_on_from_the_same_frames_on_every_rank) {
     if (!film.defined()) continue;
     EXPECT_EQ(film.size(0), 30);
     EXPECT_TRUE(at::equal(film, alone(small_config(Dtype::float64), request, 8)));
+  }
+}
+
+// A film of the Wan autoencoder with random weights, whose work the group's ranks share, or do not.
+at::Tensor wan_film(const FilmRanks& ranks, Comm* sharing) {
+  Config config = small_config(Dtype::float32);
+  config.tokenizer.kind = TokenizerKind::wan;
+  config.tokenizer.channels = 16;
+  config.tokenizer.weights = "random";
+  config.tokenizer.width = 8;
+  config.tokenizer.dtype = Dtype::float32;
+  SmallModel model(config);
+  const RunTokenizer tokenizer =
+      tokenizer_of_weights("/none", config, at::kCPU, sharing ? row_exchange(*sharing) : nullptr);
+  FilmMaker maker(config, model.net, *tokenizer.tokenizer, ranks);
+  maker.learn({std::string(test::kPrompt), std::string(kDefaultNegativePrompt)}, model.text.get());
+  FilmRequest request = small_request(InferenceType::video2world);
+  request.enable_autoregressive = true;
+  request.num_output_frames = 20;
+  request.chunk_size = 13;
+  return maker(request, 3, small_input());
+}
+
+TEST(FilmGroups, ranks_that_share_the_autoencoder_make_the_film_of_one_rank) {
+  Comm& world = test_world().comm();
+  const auto one = single_rank_comm("alone");
+  const at::Tensor film =
+      wan_film({.context = one.get(), .branches = one.get(), .all = &world, .decode_together = true}, &world);
+  if (world.rank() == 0) {
+    EXPECT_EQ(film.size(0), 20);
+    EXPECT_LE(differing(film, wan_film({one.get(), one.get(), one.get()}, nullptr)), 1e-3);
   }
 }
 

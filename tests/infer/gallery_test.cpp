@@ -19,7 +19,7 @@ Gallery two_films() {
   g.facts = {{"weights", "run"}};
   g.samples.push_back(
       {.name = "a<b", .prompt = "x & \"y\" <script>", .negative_prompt = "ugly", .given_jpeg = "Man"});
-  g.samples[0].films = {{GalleryFilm::State::done, "a b%.mp4", 3, 12.34, ""},
+  g.samples[0].films = {{GalleryFilm::State::done, "a b%.mp4", 3, 12.34, "", "Ma"},
                         {GalleryFilm::State::waiting, "c.mp4", 4, 0, ""}};
   return g;
 }
@@ -29,6 +29,7 @@ TEST(Gallery, shows_prompt_given_frame_films_seeds_and_times) {
   EXPECT_THAT(html, HasSubstr("x &amp; &quot;y&quot; &lt;script&gt;"));
   EXPECT_THAT(html, HasSubstr("<h2>a&lt;b</h2>"));
   EXPECT_THAT(html, HasSubstr("data:image/jpeg;base64,TWFu\""));
+  EXPECT_THAT(html, HasSubstr("poster=\"data:image/jpeg;base64,TWE=\""));
   EXPECT_THAT(html, HasSubstr("src=\"a%20b%25.mp4\""));
   EXPECT_THAT(html, HasSubstr("seed 3, 12.3 s"));
   EXPECT_THAT(html, HasSubstr("seed 4"));

@@ -187,6 +187,7 @@ TEST_F(Requests, wrong_values_of_every_field_are_refused) {
                                                         {"prompt_path", "3"},
                                                         {"input_path", "\"no.png\""},
                                                         {"input_path", "\"\""},
+                                                        {"input_path", "\"a.jsonl\\u0000\""},
                                                         {"negative_prompt", "null"},
                                                         {"seed", "-1"},
                                                         {"seed", "4294967296"},

@@ -33,17 +33,18 @@ inline LinearTokenizer pixel_tokenizer(int64_t channels) {
 }
 
 struct SmallModel {
-  explicit SmallModel(const Config& c)
+  explicit SmallModel(const Config& c) : SmallModel(c, device_of(c.numerics, 0)) {}
+  SmallModel(const Config& c, at::Device device)
       : config(c),
         net(dit_config(c)),
         tokenizer(pixel_tokenizer(c.tokenizer.channels)),
         text(make_text_encoder(c)) {
-    net.materialize(at::kCPU, scalar_type(c.numerics.dtype));
+    net.materialize(device, scalar_type(c.numerics.dtype));
     net.initialize(1);
     uint64_t number = 100;
     for (Parameter* p : net.parameters()) {  // what starts at zero would hide mistakes
       const at::Tensor noise = Rng(4, "small model", {number++}).normal_tensor(p->value().sizes());
-      p->variable().set_value(p->value() + noise.to(p->value().scalar_type()) * 0.05);
+      p->variable().set_value(p->value() + noise.to(p->value().options()) * 0.05);
     }
   }
   FilmMaker maker(const FilmRanks& ranks) {
