@@ -184,10 +184,11 @@ struct TextConfig {
 };
 
 struct ParallelConfig {
-  int64_t replicate = 0;  // copies of the model, each split over shard x context ranks; 0: what these leave
-  int64_t shard = 1;      // groups of ranks with their own clips that share one copy of the weights
-  int64_t context = 1;    // ranks that share one clip's latent frames (and the weights too)
-  int64_t prefetch = 1;   // units (blocks) whose weights are gathered ahead of their use
+  int64_t replicate = 0;    // copies of the model, each split over shard x context ranks; 0: what these leave
+  int64_t shard = 1;        // groups of ranks with their own clips that share one copy of the weights
+  int64_t context = 1;      // ranks that share one clip's latent frames (and the weights too)
+  int64_t head_groups = 1;  // context: a rank's heads are exchanged and attended to in so many groups
+  int64_t prefetch = 1;     // units (blocks) whose weights are gathered ahead of their use
   bool reshard_after_forward = true;  // free a unit's gathered weights between its forward and its backward
   bool reduce_each_micro_batch = false;  // gradients travel after each micro-batch: more traffic, less memory
   int64_t timeout_s = 600;               // a collective that takes longer ends the run

@@ -144,6 +144,8 @@ void bind_parallel(Settings& s, ParallelConfig& c) {
          at_least(0));
   s.bind("parallel.context", c.context, "ranks that share one clip's latent frames (and the weights too)",
          at_least(1));
+  s.bind("parallel.head_groups", c.head_groups,
+         "context: groups of a rank's heads; one is attended to while others travel", at_least(1));
   s.bind("parallel.prefetch", c.prefetch, "units (blocks) whose weights are gathered ahead of their use",
          at_least(0));
   s.bind("parallel.reshard_after_forward", c.reshard_after_forward,

@@ -25,9 +25,10 @@ flow::DenoiserInput local_part(const flow::DenoiserInput& in, Comm& context) {
 
 }  // namespace
 
-flow::Denoiser context_denoiser(DiT& net, Comm& context, TextForm text) {
+flow::Denoiser context_denoiser(DiT& net, Comm& context, int64_t head_groups, TextForm text) {
   if (context.size() == 1) return denoiser_of(net, text);
-  auto group = std::make_shared<ContextGroup>(ContextGroup{.comm = &context, .active = false});
+  auto group = std::make_shared<ContextGroup>(
+      ContextGroup{.comm = &context, .active = false, .head_groups = head_groups});
   for (const auto& block : net.blocks)
     block->self_attn.attention = ulysses(group, block->self_attn.attention);
   return [&net, &context, group, text](const flow::DenoiserInput& in) {

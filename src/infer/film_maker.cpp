@@ -48,7 +48,7 @@ FilmMaker::FilmMaker(const Config& config, DiT& net, const VideoTokenizer& token
       net_(net),
       tokenizer_(tokenizer),
       ranks_(ranks),
-      denoiser_(context_denoiser(net, *ranks.context, TextForm::projected)),
+      denoiser_(context_denoiser(net, *ranks.context, config.parallel.head_groups, TextForm::projected)),
       branches_(branches_over(*ranks.branches)) {}
 
 void FilmMaker::learn(const std::vector<std::string>& prompts, const TextEncoder* text) {

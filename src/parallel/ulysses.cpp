@@ -2,119 +2,134 @@
 
 #include <ATen/ops/empty.h>
 
-#include <numeric>
+#include <array>
 
 #include "autograd/scope.h"
 #include "autograd/tape.h"
 #include "base/error.h"
-#include "base/memory.h"
-#include "parallel/context_split.h"
+#include "parallel/head_exchange.h"
 
 namespace orrery {
 namespace {
 
-// Lengths of the ranks' pieces along a dimension.
-struct Partition {
-  int64_t dim;
-  Counts lengths;
-  int64_t total() const { return std::accumulate(lengths.begin(), lengths.end(), int64_t{0}); }
-  at::Tensor piece(const at::Tensor& whole, int rank) const {
-    return whole.narrow(dim, std::accumulate(lengths.begin(), lengths.begin() + rank, int64_t{0}),
-                        lengths[rank]);
-  }
-};
+using Flights = std::vector<std::shared_ptr<HeadExchange>>;  // one for each group of heads
+using Kind = HeadExchange::Kind;
 
 const int64_t kTokens = 1, kHeads = 2;  // dimensions of (B,S,n,d)
 
-// Elements of each rank's piece of a tensor of this shape.
-Counts element_counts(const Shape& shape, const Partition& partition) {
-  const int64_t slice = c10::multiply_integers(shape) / partition.total();
-  Counts counts = partition.lengths;
-  for (int64_t& count : counts) count *= slice;
-  return counts;
-}
-
-at::Tensor staged(const at::Tensor& x, const Partition& split, int left_out) {
-  const MemoryTag tag(MemoryUse::communication);
-  return pack_pieces(x, split.dim, split.lengths, left_out);
-}
-
-// An all-to-all of several tensors, each whole along `split` and local along `join`: it comes back local
-// along split and whole along join. While one travels, the next is packed or the one before unpacked. What a
-// rank keeps is copied straight to its place, where pieces land in place while the others travel.
-Tensors exchange(Comm& comm, const Tensors& in, const Partition& split, const Partition& join,
-                 const std::vector<std::string>& labels) {
-  struct Journey {
-    at::Tensor sent, received, out;
-    Work work;
-  };
-  const int rank = comm.rank();
-  std::vector<Journey> journeys;
-  Shape shape;  // of a result
-  for (size_t i = 0; i < in.size(); ++i) {
-    const Shape whole = in[i].sizes().vec();
-    shape = whole;
-    shape[split.dim] = split.lengths[rank];
-    shape[join.dim] = join.total();
-    const at::Tensor sent = staged(in[i], split, rank);
-    const at::Tensor received = at::empty({c10::multiply_integers(shape)}, in[i].options());
-    Work work = comm.exchange_with_others(received, sent, element_counts(shape, join),
-                                          element_counts(whole, split), labels[i]);
-    journeys.push_back({sent, received, {}, std::move(work)});
-  }
-  const auto land = [&](size_t i) {
-    journeys[i].out = unpack_pieces(journeys[i].received, shape, join.dim, join.lengths, rank);
-    copy_runs(join.piece(journeys[i].out, rank), split.piece(in[i], rank));
-  };
-  const bool in_place = are_dense(shape, join.dim);
-  for (size_t i = 0; in_place && i < in.size(); ++i) land(i);
-  Tensors out;
-  for (size_t i = 0; i < in.size(); ++i) {
-    journeys[i].work.wait();
-    journeys[i].sent.reset();
-    if (!in_place) land(i);
-    out.push_back(std::move(journeys[i].out));
-    journeys[i].received.reset();
-  }
-  return out;
-}
-
-// A permutation of elements over the group, so gradients take the way back and tangents the same way.
-class UlyssesExchange final : public Op {
+// The two halves of an exchange: one op sends, another one receives what the first left in their common
+// HeadExchange. Between them on the tape is a token without elements, so that whoever reads the second's
+// results runs the first again where both were evicted. Both have one name, and with it one label and one
+// fate under a save policy. A permutation of elements over the ranks, so gradients take the way back and
+// tangents the same way.
+class UlyssesOp : public Op {
  public:
-  struct Spec {
-    std::string name;                  // of the op
-    std::vector<std::string> tensors;  // "q", "k", "v": one an input
-    Partition split, join;
-  };
-  UlyssesExchange(Comm& comm, Spec spec)
-      : comm_(comm), spec_(std::move(spec)), scope_(Scope::innermost() ? Scope::innermost()->path() : "") {}
-
-  std::string_view name() const override { return spec_.name; }
-  size_t num_results() const override { return spec_.tensors.size(); }
+  UlyssesOp(std::string name, std::vector<std::string> tensors, Flights flights)
+      : flights_(std::move(flights)),
+        name_(std::move(name)),
+        tensors_(std::move(tensors)),
+        scope_(Scope::innermost() ? Scope::innermost()->path() : "") {}
+  std::string_view name() const override { return name_; }
   bool saves_input(size_t) const override { return false; }
-  Tensors forward(const Tensors& in) const override {
-    return exchange(comm_, in, spec_.split, spec_.join, labels(""));
+
+ protected:
+  // "blocks.7.self_attn ulysses dq": what a time-out shows.
+  std::vector<std::string> labels(Kind kind) const {
+    constexpr std::array<std::string_view, 3> kPrefixes = {"", "t", "d"};
+    std::vector<std::string> out;
+    for (const std::string& tensor : tensors_)
+      out.push_back(text_of(scope_, scope_.empty() ? "" : " ", "ulysses ",
+                            kPrefixes[static_cast<size_t>(kind)], tensor));
+    return out;
   }
-  Tensors backward(const Saved&, const Tensors& dout) const override {
-    return exchange(comm_, dout, spec_.join, spec_.split, labels("d"));
-  }
-  Tensors jvp(const Saved&, const Tensors& t) const override {
-    return exchange(comm_, t, spec_.split, spec_.join, labels("t"));
+  static at::Tensor token(const at::Tensor& like) { return at::empty({0}, like.options()); }
+  Flights flights_;
+
+ private:
+  std::string name_;
+  std::vector<std::string> tensors_;
+  std::string scope_;
+};
+
+// q, k, v (B,S,n,d) -> a token for each group of heads.
+class SendHeads final : public UlyssesOp {
+ public:
+  using UlyssesOp::UlyssesOp;
+  size_t num_results() const override { return flights_.size(); }
+  Tensors forward(const Tensors& in) const override { return send(in, Kind::value); }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return send(t, Kind::tangent); }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    Tensors din;
+    for (size_t i = 0; i < s.num_inputs(); ++i) din.push_back(at::empty(s.in_shape(i), dout[0].options()));
+    for (auto flight = flights_.rbegin(); flight != flights_.rend(); ++flight)
+      (*flight)->heads(Kind::gradient, din);
+    return din;
   }
 
  private:
-  // "blocks.7.self_attn ulysses dq": what a time-out shows.
-  std::vector<std::string> labels(std::string_view prefix) const {
-    std::vector<std::string> out;
-    for (const std::string& tensor : spec_.tensors)
-      out.push_back(text_of(scope_, scope_.empty() ? "" : " ", "ulysses ", prefix, tensor));
-    return out;
+  Tensors send(const Tensors& x, Kind kind) const {
+    Tensors tokens;
+    for (const auto& flight : flights_) {
+      flight->send_heads(kind, x, labels(kind));
+      tokens.push_back(token(x[0]));
+    }
+    return tokens;
+  }
+};
+
+// A token -> q, k, v (B,cS,n',d) of one group of heads.
+class ReceiveTokens final : public UlyssesOp {
+ public:
+  using UlyssesOp::UlyssesOp;
+  size_t num_results() const override { return 3; }
+  Tensors forward(const Tensors&) const override { return flights_[0]->tokens(Kind::value); }
+  Tensors jvp(const Saved&, const Tensors&) const override { return flights_[0]->tokens(Kind::tangent); }
+  Tensors backward(const Saved&, const Tensors& dout) const override {
+    flights_[0]->send_tokens(Kind::gradient, dout, labels(Kind::gradient));
+    return {token(dout[0])};
+  }
+};
+
+// out (B,cS,n',d) of one group of heads -> a token.
+class SendTokens final : public UlyssesOp {
+ public:
+  using UlyssesOp::UlyssesOp;
+  Tensors forward(const Tensors& in) const override { return send(in, Kind::value); }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return send(t, Kind::tangent); }
+  Tensors backward(const Saved&, const Tensors&) const override {
+    return flights_[0]->tokens(Kind::gradient);
   }
 
-  Comm& comm_;
-  Spec spec_;
-  std::string scope_;
+ private:
+  Tensors send(const Tensors& y, Kind kind) const {
+    flights_[0]->send_tokens(kind, y, labels(kind));
+    return {token(y[0])};
+  }
+};
+
+// The tokens of all groups -> out (B,S,n,d).
+class ReceiveHeads final : public UlyssesOp {
+ public:
+  ReceiveHeads(std::string name, std::vector<std::string> tensors, Flights flights, Shape shape)
+      : UlyssesOp(std::move(name), std::move(tensors), std::move(flights)), shape_(std::move(shape)) {}
+  Tensors forward(const Tensors& in) const override { return receive(in, Kind::value); }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return receive(t, Kind::tangent); }
+  Tensors backward(const Saved&, const Tensors& dout) const override {
+    Tensors tokens(flights_.size());
+    for (size_t g = flights_.size(); g-- > 0;) {  // in the order in which backward needs them
+      flights_[g]->send_heads(Kind::gradient, dout, labels(Kind::gradient));
+      tokens[g] = token(dout[0]);
+    }
+    return tokens;
+  }
+
+ private:
+  Tensors receive(const Tensors& tokens, Kind kind) const {
+    const at::Tensor out = at::empty(shape_, tokens[0].options());
+    for (const auto& flight : flights_) flight->heads(kind, {out});
+    return {out};
+  }
+  Shape shape_;
 };
 
 void check(const Variable& q, const Variable& k, const Variable& v, const Comm& comm) {
@@ -131,14 +146,6 @@ void check(const Variable& q, const Variable& k, const Variable& v, const Comm& 
 
 }  // namespace
 
-Counts head_split(int64_t heads, int64_t ranks) {
-  require(ranks > 0 && heads >= ranks, "ulysses: ", heads, " heads for ", ranks,
-          " ranks; each needs one at least");
-  Counts counts(ranks, heads / ranks);
-  for (int64_t r = 0; r < heads % ranks; ++r) ++counts[r];
-  return counts;
-}
-
 AttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local) {
   require(group && group->comm && local, "ulysses: wanted a group with a Comm and a local attention");
   return [group = std::move(group), local = std::move(local)](const Variable& q, const Variable& k,
@@ -146,16 +153,27 @@ AttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local
     if (group->size() == 1) return local(q, k, v);
     Comm& comm = *group->comm;
     check(q, k, v, comm);
-    const Partition heads{kHeads, head_split(q.size(kHeads), comm.size())};
-    const Partition tokens{kTokens, Counts(comm.size(), q.size(kTokens))};
-    const auto run = [&](UlyssesExchange::Spec spec, const Variables& in) {
-      return apply_op(std::make_shared<UlyssesExchange>(comm, std::move(spec)), in);
-    };
-    const Variables whole = run({"ulysses_qkv", {"q", "k", "v"}, heads, tokens}, {q, k, v});
-    const Variable out = local(whole[0], whole[1], whole[2]);
-    require(out.shape() == whole[0].shape(), "ulysses: the local attention made ",
-            at::IntArrayRef(out.shape()), " of q ", at::IntArrayRef(whole[0].shape()));
-    return run({"ulysses_out", {"out"}, tokens, heads}, {out})[0];
+    Flights there, back;
+    for (const HeadRanges& heads : head_groups(q.size(kHeads), comm.size(), group->head_groups)) {
+      there.push_back(std::make_shared<HeadExchange>(comm, heads));
+      back.push_back(std::make_shared<HeadExchange>(comm, heads));
+    }
+    const std::vector<std::string> names = {"q", "k", "v"};
+    const Variables sent = apply_op(std::make_shared<SendHeads>("ulysses_qkv", names, there), {q, k, v});
+    Variables done;
+    for (size_t g = 0; g < there.size(); ++g) {
+      const Variables whole =
+          apply_op(std::make_shared<ReceiveTokens>("ulysses_qkv", names, Flights{there[g]}), {sent[g]});
+      const Variable out = local(whole[0], whole[1], whole[2]);
+      require(out.shape() == whole[0].shape(), "ulysses: the local attention made ",
+              at::IntArrayRef(out.shape()), " of q ", at::IntArrayRef(whole[0].shape()));
+      done.push_back(apply_op(
+          std::make_shared<SendTokens>("ulysses_out", std::vector<std::string>{"out"}, Flights{back[g]}),
+          {out})[0]);
+    }
+    return apply_op(
+        std::make_shared<ReceiveHeads>("ulysses_out", std::vector<std::string>{"out"}, back, q.shape()),
+        done)[0];
   };
 }
 

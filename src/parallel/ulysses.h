@@ -24,8 +24,9 @@ namespace orrery {
 // The ranks that share a clip, and whether they do so now. Attention looks when it is called; what is already
 // on a tape keeps the exchanges it was recorded with. All ranks of the group switch alike.
 struct ContextGroup {
-  Comm* comm = nullptr;  // outlives attention and tapes
-  bool active = true;    // off: every rank has whole clips of its own, nothing is exchanged
+  Comm* comm = nullptr;     // outlives attention and tapes
+  bool active = true;       // off: every rank has whole clips of its own, nothing is exchanged
+  int64_t head_groups = 1;  // a rank's heads are attended to in so many groups, while the others travel
 
   int size() const { return active ? comm->size() : 1; }
 };
@@ -34,13 +35,15 @@ struct ContextGroup {
 // with all n heads, as many on every rank; calls local with (B,cS,n',d), all tokens in the order of ranks
 // (which is time's) and this rank's heads; returns (B,S,n,d). Elements are moved and never rounded.
 //
-// The exchanges are the ops ulysses_qkv and ulysses_out. Their gradients and tangents travel in the same way,
-// so all ranks run backward alike, and where a save policy evicts their outputs, alike again: keep
+// The heads of a rank may be cut into groups: the first is attended to while the others' q, k and v come in,
+// and its results leave while the next is. The bits do not depend on it where attention's of a head do not
+// depend on the others.
+//
+// The exchanges are the ops ulysses_qkv and ulysses_out, two of each. Their gradients and tangents travel in
+// the same way, so all ranks run backward alike, and where a save policy evicts their outputs, alike again:
+// keep
 // "*.ulysses_*" to save that traffic. Throws Error, before anything is sent, for shapes that are not those of
 // self-attention and for fewer heads than ranks.
 AttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local);
-
-// Heads of each rank, in order; the first heads % ranks have one more. heads >= ranks.
-Counts head_split(int64_t heads, int64_t ranks);
 
 }  // namespace orrery

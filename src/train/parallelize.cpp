@@ -40,7 +40,7 @@ ParallelDiT parallelize_dit(DiT& net, const Mesh& mesh, const Config& config, at
   Comm& context = mesh.context();
   if (config.memory.policy != MemoryPolicy::automatic) attach_recompute(net, config.memory.policy);
   if (context.size() > 1) frame_split(1 + (config.data.frames - 1) / 4, net.config.num_heads, context.size());
-  return {shard(net, mesh, config, device), context_denoiser(net, context)};
+  return {shard(net, mesh, config, device), context_denoiser(net, context, config.parallel.head_groups)};
 }
 
 }  // namespace orrery

@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "ops/elementwise.h"
 #include "parallel/context_split.h"
+#include "parallel/head_exchange.h"
 #include "world.h"
 
 namespace orrery {
@@ -115,16 +116,35 @@ TEST(UlyssesMpi, five_heads_on_two_ranks) {
   expect_like_one_rank(*pair, {2, 3, 5, 12, at::kFloat}, 2e-6);
 }
 
+TEST(UlyssesMpi, groups_of_heads_change_no_bit) {
+  for_each_group([](Comm& comm) {
+    const auto local = [&](const at::Tensor& x) { return local_frames(x, 1, comm); };
+    for (const int64_t batch : {1, 2})
+      for (const int64_t heads : {4 * comm.size(), 3 * comm.size() + 1}) {
+        const Clip clip{batch, 9, heads, 8, at::kFloat};
+        std::vector<Outcome> runs;
+        for (const int64_t groups : {1, 2, 3, 9}) {
+          const auto group =
+              std::make_shared<ContextGroup>(ContextGroup{.comm = &comm, .head_groups = groups});
+          runs.push_back(run_attention(ulysses(group, ops::attention), clip, comm.size(), local));
+        }
+        for (size_t i = 1; i < runs.size(); ++i) {
+          EXPECT_TRUE(at::equal(runs[i].out, runs[0].out)) << i;
+          EXPECT_TRUE(at::equal(runs[i].tangent, runs[0].tangent)) << i;
+          for (size_t j = 0; j < 3; ++j) EXPECT_TRUE(at::equal(runs[i].grads[j], runs[0].grads[j])) << i << j;
+        }
+      }
+  });
+}
+
 TEST(UlyssesMpi, a_rank_sees_all_tokens_in_order_of_time_and_its_block_of_heads_unrounded) {
   for_each_group([](Comm& comm) {
     const auto group = std::make_shared<ContextGroup>(ContextGroup{&comm});
     for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat, at::kDouble}) {
       const Clip clip{2, 3, 2 * comm.size() + 1, 4, dtype};
-      const Counts heads = head_split(clip.heads, comm.size());
-      int64_t first = 0;
-      for (int r = 0; r < comm.rank(); ++r) first += heads[r];
+      const HeadRange heads = head_groups(clip.heads, comm.size(), 1)[0][comm.rank()];
       const auto mine = [&](uint64_t number) {
-        return clip.draw(number, comm.size()).narrow(2, first, heads[comm.rank()]);
+        return clip.draw(number, comm.size()).narrow(2, heads.begin, heads.length);
       };
       const AttentionFn pick_v = [&](const Variable& q, const Variable& k, const Variable& v) {
         EXPECT_TRUE(at::equal(q.value(), mine(0)));
@@ -141,9 +161,9 @@ TEST(UlyssesMpi, a_rank_sees_all_tokens_in_order_of_time_and_its_block_of_heads_
 
 TEST(UlyssesMpi, recompute_repeats_the_exchanges_and_changes_no_bit) {
   for_each_group([](Comm& comm) {
-    const auto group = std::make_shared<ContextGroup>(ContextGroup{&comm});
+    const auto group = std::make_shared<ContextGroup>(ContextGroup{.comm = &comm, .head_groups = 2});
     const AttentionFn attention = ulysses(group, ops::attention);
-    const Clip clip{2, 3, comm.size() + 1, 6};
+    const Clip clip{2, 3, 2 * comm.size(), 6};
     const auto local = [&](const at::Tensor& x) { return local_frames(x, 1, comm); };
     const auto run = [&](std::shared_ptr<const SavePolicy> policy, ExchangeCount& count) {
       Module root, unit(&root, "block");
@@ -161,9 +181,9 @@ TEST(UlyssesMpi, recompute_repeats_the_exchanges_and_changes_no_bit) {
     const Outcome all = run(std::make_shared<SavePolicy>(std::vector<std::string>{}), all_count);
     const Outcome some =
         run(std::make_shared<SavePolicy>(std::vector<std::string>{"*.ulysses_*"}), some_count);
-    EXPECT_THAT(kept_count.runs, testing::ElementsAre(2, 0, 2));
-    EXPECT_THAT(all_count.runs, testing::ElementsAre(2, 2, 2));
-    EXPECT_THAT(some_count.runs, testing::ElementsAre(2, 0, 2));
+    EXPECT_THAT(kept_count.runs, testing::ElementsAre(6, 0, 6));
+    EXPECT_THAT(all_count.runs, testing::ElementsAre(6, 6, 6));
+    EXPECT_THAT(some_count.runs, testing::ElementsAre(6, 0, 6));
     for (const Outcome* other : {&all, &some}) {
       EXPECT_TRUE(at::equal(other->out, kept.out));
       for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(at::equal(other->grads[i], kept.grads[i])) << i;
@@ -185,8 +205,8 @@ TEST(UlyssesMpi, images_and_videos_take_turns_without_rewrapping) {
     const Observing observing(count);
     const Outcome run = group->active ? run_attention(attention, video, comm.size(), local)
                                       : run_attention(attention, image, 1, whole);
-    EXPECT_EQ(count.runs[0], group->active ? 2 : 0);
-    EXPECT_EQ(count.runs[2], group->active ? 2 : 0);
+    EXPECT_EQ(count.runs[0], group->active ? 4 : 0);
+    EXPECT_EQ(count.runs[2], group->active ? 4 : 0);
     for (size_t i = 0; i < 3; ++i) {
       if (group->active)
         EXPECT_LE(relative_error(run.grads[i], local(video_alone.grads[i])), 1e-12);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "parallel/context_split.h"
+#include "parallel/head_exchange.h"
 
 namespace orrery {
 namespace {
@@ -70,6 +71,38 @@ TEST(Ulysses, exchanges_of_q_k_and_v_are_all_under_way_before_the_first_is_waite
   EXPECT_THAT(comm.log, testing::ElementsAre("start ulysses q", "start ulysses k", "start ulysses v",
                                              "wait ulysses q", "wait ulysses k", "wait ulysses v",
                                              "start ulysses out", "wait ulysses out"));
+}
+
+TEST(Ulysses, a_group_of_heads_is_attended_to_while_the_others_travel) {
+  LoggingComm comm(2);
+  const auto group = group_of(comm);
+  group->head_groups = 2;
+  const auto noting = [&](const Variable& q, const Variable& k, const Variable& v) {
+    comm.log.push_back("attention");
+    return ops::attention(q, k, v);
+  };
+  const Variable x(at::zeros({1, 3, 4, 6}), true);
+  Recording recording;
+  const Variable out = ulysses(group, noting)(x, x, x);
+  std::vector<std::string> sends, waits;
+  for (const std::string name : {"q", "k", "v"})
+    sends.push_back("start ulysses " + name), waits.push_back("wait ulysses " + name);
+  std::vector<std::string> wanted = sends;
+  const auto then = [&](const std::vector<std::string>& more) {
+    wanted.insert(wanted.end(), more.begin(), more.end());
+  };
+  then(sends), then(waits), then({"attention", "start ulysses out"});
+  then(waits), then({"attention", "start ulysses out", "wait ulysses out", "wait ulysses out"});
+  EXPECT_EQ(comm.log, wanted);
+
+  comm.log.clear(), wanted.clear();
+  recording.backward({{out, at::zeros({1, 3, 4, 6})}});
+  sends.clear(), waits.clear();
+  for (const std::string name : {"dq", "dk", "dv"})
+    sends.push_back("start ulysses " + name), waits.push_back("wait ulysses " + name);
+  then({"start ulysses dout", "start ulysses dout", "wait ulysses dout"}), then(sends);
+  then({"wait ulysses dout"}), then(sends), then(waits), then(waits);
+  EXPECT_EQ(comm.log, wanted);
 }
 
 TEST(Ulysses, nothing_is_sent_while_switched_off_or_in_a_group_of_one) {
@@ -138,11 +171,20 @@ TEST(Ulysses, a_dry_run_on_meta_tensors_sends_the_same_and_takes_the_memory_of_a
 }
 
 TEST(Ulysses, heads_are_dealt_out_as_evenly_as_they_go) {
-  EXPECT_EQ(head_split(16, 4), (Counts{4, 4, 4, 4}));
-  EXPECT_EQ(head_split(5, 2), (Counts{3, 2}));
-  EXPECT_EQ(head_split(11, 8), (Counts{2, 2, 2, 1, 1, 1, 1, 1}));
-  EXPECT_EQ(head_split(3, 3), (Counts{1, 1, 1}));
-  EXPECT_THROW(head_split(3, 4), Error);
+  const auto dealt = [](int64_t heads, int64_t ranks, int64_t groups) {
+    std::vector<std::vector<std::pair<int64_t, int64_t>>> out;
+    for (const HeadRanges& group : head_groups(heads, ranks, groups))
+      for (auto& to = out.emplace_back(); const HeadRange& range : group)
+        to.emplace_back(range.begin, range.length);
+    return out;
+  };
+  using Dealt = decltype(dealt(1, 1, 1));
+  EXPECT_EQ(dealt(16, 4, 1), (Dealt{{{0, 4}, {4, 4}, {8, 4}, {12, 4}}}));
+  EXPECT_EQ(dealt(5, 2, 1), (Dealt{{{0, 3}, {3, 2}}}));
+  EXPECT_EQ(dealt(5, 2, 2), (Dealt{{{0, 2}, {3, 1}}, {{2, 1}, {4, 1}}}));
+  EXPECT_EQ(dealt(5, 2, 9), dealt(5, 2, 2));
+  EXPECT_EQ(dealt(3, 3, 4), (Dealt{{{0, 1}, {1, 1}, {2, 1}}}));
+  EXPECT_THROW(dealt(3, 4, 1), Error);
 }
 
 TEST(FrameSplit, refusals_name_the_settings_and_what_would_do) {
