@@ -52,7 +52,8 @@ FilmPlan plan_film(const Config& config, const FilmWork& work, const Ceilings& c
     const NoRecording guard;
     const Observing observing(cost);
     const MemoryTag tag(MemoryUse::activations);
-    context_denoiser(net, mesh.context(), TextForm::projected)(meta_input(config, work, net));
+    context_denoiser(net, mesh.context(), config.parallel.head_groups,
+                     TextForm::projected)(meta_input(config, work, net));
   }
   FilmPlan plan;
   for (const Parameter* p : net.parameters()) plan.weights += static_cast<double>(p->value().nbytes());
