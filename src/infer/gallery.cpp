@@ -19,8 +19,9 @@ section { border-top: 1px solid #8885; margin-top: 1.2rem; padding-top: 1rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: .6rem; }
 .facts { color: #777; font-size: .85rem; }
 .prompt { margin: .3rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-figure { margin: 0; }
-figcaption { color: #777; font-size: .85rem; margin-top: .2rem; }
+figure { display: table; margin: 0; }
+figcaption { caption-side: bottom; color: #777; display: table-caption; font-size: .85rem; margin-top: .2rem;
+  overflow-wrap: anywhere; }
 img, video, .none { border-radius: 4px; display: block; height: 11rem; background: #8882; }
 .none { width: 15rem; display: flex; align-items: center; justify-content: center; color: #777;
   padding: 0 .6rem; box-sizing: border-box; overflow: hidden; font-size: .85rem; overflow-wrap: anywhere; }
@@ -105,10 +106,11 @@ std::string film_html(const GalleryFilm& film) {
     return "<figure><div class=\"none failed\">" + escaped(film.error) + "</div><figcaption>" + seed +
            ", failed</figcaption></figure>\n";
   const std::string source = "\"" + address(film.file) + "\"";
-  const std::string picture = film.file.ends_with(".mp4")
-                                  ? "<video controls loop muted preload=none poster=\"" +
-                                        data_address(film.last_jpeg) + "\" src=" + source + "></video>"
-                                  : "<img alt=\"\" src=" + source + ">";
+  const std::string picture =
+      film.file.ends_with(".mp4")
+          ? "<video loop muted preload=none onpointerenter=\"this.controls = true\" poster=\"" +
+                data_address(film.last_jpeg) + "\" src=" + source + "></video>"
+          : "<img alt=\"\" src=" + source + ">";
   return "<figure>" + picture + "<figcaption><a href=" + source + ">" + escaped(film.file) + "</a>, " + seed +
          ", " + seconds_text(film.seconds) + "</figcaption></figure>\n";
 }

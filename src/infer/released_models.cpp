@@ -7,21 +7,26 @@
 namespace orrery {
 namespace {
 
-// Of all: clips of 93 x 704 x 1280, linear noise levels shifted by 5, given frames with the clip's time.
+using Values = std::vector<std::pair<std::string_view, std::string_view>>;
+
+// Of all: clips of 93 x 704 x 1280, linear noise levels shifted by 5, given frames with the clip's time. The
+// files hold averages under the plain names.
+ReleasedModel released(std::string_view name, std::string_view preset, const Values& more) {
+  Values settings = {{"model.preset", preset},
+                     {"tokenizer.kind", "wan"},
+                     {"numerics.dtype", "bfloat16"},
+                     {"sample.weights", "model"}};
+  settings.insert(settings.end(), more.begin(), more.end());
+  return {name, settings};
+}
+
 // The post-trained 2B model is a merge that was tuned by reinforcement learning with Karras levels.
 const std::vector<ReleasedModel>& table() {
   static const std::vector<ReleasedModel> models = {
-      {"2B/pre-trained", {{"model.preset", "2b"}, {"tokenizer.kind", "wan"}, {"numerics.dtype", "bfloat16"}}},
-      {"2B/post-trained",
-       {{"model.preset", "2b"},
-        {"tokenizer.kind", "wan"},
-        {"numerics.dtype", "bfloat16"},
-        {"flow.condition_timestep", "0.1"},
-        {"sample.sigmas", "karras"}}},
-      {"14B/pre-trained",
-       {{"model.preset", "14b"}, {"tokenizer.kind", "wan"}, {"numerics.dtype", "bfloat16"}}},
-      {"14B/post-trained",
-       {{"model.preset", "14b"}, {"tokenizer.kind", "wan"}, {"numerics.dtype", "bfloat16"}}},
+      released("2B/pre-trained", "2b", {}),
+      released("2B/post-trained", "2b", {{"flow.condition_timestep", "0.1"}, {"sample.sigmas", "karras"}}),
+      released("14B/pre-trained", "14b", {}),
+      released("14B/post-trained", "14b", {}),
   };
   return models;
 }
