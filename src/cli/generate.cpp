@@ -83,6 +83,7 @@ Exit run_generate(const std::vector<std::string>& arguments) {
     }
     share_cores(world);
     if (!options.inputs.empty()) return static_cast<int>(generate_films(options, config, world));
+    resolve_settings(config);
     generate(options, config, world);
     return static_cast<int>(Exit::done);
   }));

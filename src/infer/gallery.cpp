@@ -16,7 +16,7 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76re
 h1 { font-size: 1.4rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.05rem; margin: 0; overflow-wrap: anywhere; }
 section { border-top: 1px solid #8885; margin-top: 1.2rem; padding-top: 1rem; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: .6rem; }
+.row { align-items: flex-start; display: flex; flex-wrap: wrap; gap: 1rem; margin-top: .6rem; }
 .facts { color: #777; font-size: .85rem; }
 .prompt { margin: .3rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 figure { display: table; margin: 0; }

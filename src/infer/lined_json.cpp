@@ -107,6 +107,8 @@ class Builder final : public nlohmann::json_sax<json> {
 
 }  // namespace
 
+LinedJson::LinedJson(nlohmann::json value, int64_t line) : value(std::move(value)), line(line) {}
+
 LinedJson parse_lined_json(std::string_view text, int64_t first_line) {
   LinedJson root;
   int64_t line = first_line;

@@ -12,9 +12,11 @@ namespace orrery {
 struct JsonMember;
 
 struct LinedJson {
-  nlohmann::json value;  // a scalar; of an object or a list only which of them it is: {} or []
-  int64_t line = 0;      // of its key; of the outermost value: the first line
-  std::vector<JsonMember> members = {};  // of an object, in the file's order
+  LinedJson(nlohmann::json value = nullptr, int64_t line = 0);  // a scalar where no text is known
+
+  nlohmann::json value;             // a scalar; of an object or a list only which of them it is: {} or []
+  int64_t line;                     // of its key; of the outermost value: the first line
+  std::vector<JsonMember> members;  // of an object, in the file's order
   bool is_object() const { return value.is_object(); }
 };
 struct JsonMember {
