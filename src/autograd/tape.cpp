@@ -211,6 +211,12 @@ void Recording::backward(const std::vector<Seed>& seeds) {
   }
 }
 
+bool has_no_derivative(const Variables& in) {
+  return std::none_of(in.begin(), in.end(), [](const Variable& v) {
+    return v.defined() && (v.tangent().defined() || (current_recording != nullptr && v.needs_grad()));
+  });
+}
+
 Variables apply_op(std::shared_ptr<const Op> op, const Variables& in) {
   const Tensors values = values_of(in);
   const OpCall call{*op, Scope::innermost(), OpPhase::forward, nullptr, values};

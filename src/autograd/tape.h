@@ -94,6 +94,9 @@ class NoRecording {
   Recording* outer_;
 };
 
+// Whether apply_op would neither record an op of these inputs nor push tangents through it.
+bool has_no_derivative(const Variables& in);
+
 // Runs the op, records it if a Recording is open and an input needs a gradient, and pushes tangents through
 // its jvp. Returns the results (not the statistics).
 Variables apply_op(std::shared_ptr<const Op> op, const Variables& in);

@@ -23,6 +23,16 @@ at::TensorOptions weight_options(const WanVae& net) {
   return options;
 }
 
+// A GPU's convolutions read weights with the input channels innermost; others would be copied at each call.
+void lay_out_for_gpu(WanVae& net) {
+  for (Parameter* p : net.parameters()) {
+    const int64_t dims = p->value().dim();
+    if (dims != 4 && dims != 5) continue;
+    const auto format = dims == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::ChannelsLast3d;
+    p->variable().set_value(p->value().contiguous(format));
+  }
+}
+
 }  // namespace
 
 WanTokenizer::WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& windows,
@@ -37,6 +47,7 @@ WanTokenizer::WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& window
   require(windows.encode >= 1 && windows.encode % temporal_factor() == 0, "wan vae: windows of ",
           windows.encode, " frames, wanted a multiple of ", temporal_factor());
   require(windows.decode >= 1, "wan vae: windows of ", windows.decode, " latent frames, wanted at least 1");
+  if (options_.device().is_cuda()) lay_out_for_gpu(*net_);
 }
 
 WanTokenizer::Rows WanTokenizer::rows_of(const at::Tensor& whole, int64_t latent_rows) const {

@@ -124,7 +124,7 @@ VaeEncoder::VaeEncoder(Module* parent, std::string name, const WanVaeConfig& c)
 Variable VaeEncoder::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
   const Scope scope(*this);
   const Variable x = through(downsamples, conv1(x_BCTHW, cache), cache);
-  return head(norm, through(middle, x, cache), cache);
+  return head(norm, through(middle, x, cache), Variable(), cache);
 }
 
 VaeDecoder::VaeDecoder(Module* parent, std::string name, const WanVaeConfig& c)
@@ -138,7 +138,7 @@ VaeDecoder::VaeDecoder(Module* parent, std::string name, const WanVaeConfig& c)
 Variable VaeDecoder::operator()(const Variable& z_BCTHW, FrameCache& cache) const {
   const Scope scope(*this);
   const Variable x = through(middle, conv1(z_BCTHW, cache), cache);
-  return head(norm, through(upsamples, x, cache), cache);
+  return head(norm, through(upsamples, x, cache), Variable(), cache);
 }
 
 WanVae::WanVae(const WanVaeConfig& c, WanVaePart part) : config(checked(c)) {

@@ -8,8 +8,8 @@
 #include "ops/attention.h"
 #include "ops/channel_norm.h"
 #include "ops/conv3d.h"
-#include "ops/elementwise.h"
 #include "ops/shape.h"
+#include "ops/upsample.h"
 
 namespace orrery {
 namespace {
@@ -94,15 +94,19 @@ CausalConv3d::CausalConv3d(Module* parent, std::string name, const CausalConv3dC
       bias(this, "bias", {c.out}, Init::zeros()) {}
 
 Variable CausalConv3d::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
-  const Variable joined = [&] {
-    const Scope scope(*this);
-    return ops::with_halo(x_BCTHW, around(cache));
-  }();
-  return of_input(joined, cache, x_BCTHW.size(kTime));
+  const Scope scope(*this);
+  const Variable joined = ops::with_halo(x_BCTHW, around(cache));
+  remember(joined, x_BCTHW.size(kTime), cache);
+  return ops::conv3d(joined, Variable(), weight, bias, geometry(cache));
 }
 
-Variable CausalConv3d::operator()(const ChannelNorm& norm, const Variable& x_BCTHW, FrameCache& cache) const {
-  return of_input(norm.silu(x_BCTHW, around(cache)), cache, x_BCTHW.size(kTime));
+Variable CausalConv3d::operator()(const ChannelNorm& norm, const Variable& x_BCTHW, const Variable& residual,
+                                  FrameCache& cache) const {
+  const Variable joined = norm.silu(x_BCTHW, around(cache));
+  const Scope scope(*this);
+  remember(joined, x_BCTHW.size(kTime), cache);
+  return residual.defined() ? ops::conv3d_add(joined, weight, bias, residual, geometry(cache))
+                            : ops::conv3d(joined, Variable(), weight, bias, geometry(cache));
 }
 
 ops::Around CausalConv3d::around(FrameCache& cache) const {
@@ -114,18 +118,18 @@ ops::Around CausalConv3d::around(FrameCache& cache) const {
 }
 
 // joined: x and its halo; fresh: the frames of x.
-Variable CausalConv3d::of_input(const Variable& joined, FrameCache& cache, int64_t fresh) const {
-  const Scope scope(*this);
+void CausalConv3d::remember(const Variable& joined, int64_t fresh, FrameCache& cache) const {
+  const int64_t most = 2 * config.padding[0];
+  if (most == 0) return;
+  Variable& history = cache[*this];
+  const int64_t seen = (history.defined() ? history.size(kTime) : 0) + fresh;
+  history = last_frames(joined, std::min(most, seen));
+}
+
+ConvGeometry CausalConv3d::geometry(const FrameCache& cache) const {
   const auto [time, rows, columns] = config.padding;
-  if (time > 0) {
-    Variable& history = cache[*this];
-    const int64_t seen = (history.defined() ? history.size(kTime) : 0) + fresh;
-    history = last_frames(joined, std::min(2 * time, seen));
-  }
   const int64_t zeros = cache.rows() ? 0 : rows;
-  return ops::conv3d(
-      joined, Variable(), weight, bias,
-      {.stride = config.stride, .pad_before = {0, zeros, columns}, .pad_after = {0, zeros, columns}});
+  return {.stride = config.stride, .pad_before = {0, zeros, columns}, .pad_after = {0, zeros, columns}};
 }
 
 Variable CausalConv3d::after(const Variable& history, const Variable& x_BCTHW) const {
@@ -157,11 +161,20 @@ Variable FrameConv::of_upsampled(const Variable& x_BCTHW, int64_t factor, const 
 
 Variable FrameConv::of_input(const Variable& joined, int64_t stride, const Zeros& zeros,
                              const Halo& halo) const {
-  const Shape& w = weight.shape();
-  return ops::conv3d(joined, Variable(), ops::reshape(weight, {w[0], w[1], 1, w[2], w[3]}), bias,
+  return ops::conv3d(joined, Variable(), weight_in_time(), bias,
                      {.stride = {1, stride, stride},
                       .pad_before = {0, zeros.before - halo.above, zeros.before},
                       .pad_after = {0, zeros.after - halo.below, zeros.after}});
+}
+
+Variable FrameConv::plus(const Variable& residual, const Variable& x_BCTHW) const {
+  const Scope scope(*this);
+  return ops::conv3d_add(x_BCTHW, weight_in_time(), bias, residual, {});
+}
+
+Variable FrameConv::weight_in_time() const {
+  const Shape& w = weight.shape();
+  return ops::reshape(weight, {w[0], w[1], 1, w[2], w[3]});
 }
 
 VaeResidualBlock::VaeResidualBlock(Module* parent, std::string name, int64_t in, int64_t out)
@@ -177,8 +190,8 @@ VaeResidualBlock::VaeResidualBlock(Module* parent, std::string name, int64_t in,
 
 Variable VaeResidualBlock::operator()(const Variable& x_BCTHW, FrameCache& cache) const {
   const Scope scope(*this);
-  const Variable y = conv2(norm2, conv1(norm1, x_BCTHW, cache), cache);
-  return ops::add(y, shortcut ? (*shortcut)(x_BCTHW, cache) : x_BCTHW);
+  const Variable y = conv1(norm1, x_BCTHW, Variable(), cache);
+  return conv2(norm2, y, shortcut ? (*shortcut)(x_BCTHW, cache) : x_BCTHW, cache);
 }
 
 VaeAttention::VaeAttention(Module* parent, std::string name, int64_t channels)
@@ -192,7 +205,7 @@ Variable VaeAttention::operator()(const Variable& x_BCTHW, FrameCache& cache) co
   const Variable qkv = to_qkv(norm(x_BCTHW), 1, {0, 0}, cache);
   Variables attended;  // frame by frame: scores of one frame are in memory at a time
   for (int64_t t = 0; t < qkv.size(kTime); ++t) attended.push_back(attend(frames(qkv, t, t + 1), cache));
-  return ops::add(proj(ops::concat(attended, kTime), 1, {0, 0}, cache), x_BCTHW);
+  return proj.plus(x_BCTHW, ops::concat(attended, kTime));
 }
 
 // Where ranks share the picture, a rank has the queries of its rows, and keys and values of all.
@@ -256,9 +269,7 @@ Variable VaeUpsample::operator()(const Variable& x_BCTHW, FrameCache& cache) con
 }
 
 Variable VaeUpsample::doubled(const Variable& x_BCTHW, FrameCache& cache) const {
-  const Variable y = (*time_conv)(x_BCTHW, cache);  // channels: those of even frames, then those of odd ones
-  const int64_t B = y.size(0), C = y.size(1) / 2, T = y.size(kTime), H = y.size(3), W = y.size(4);
-  return ops::rearrange(y, {B, 2, C, T, H, W}, {0, 2, 3, 1, 4, 5}, {B, C, 2 * T, H, W});
+  return ops::channels_to_frames((*time_conv)(x_BCTHW, cache), 2);
 }
 
 }  // namespace orrery

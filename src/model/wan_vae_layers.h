@@ -8,6 +8,7 @@
 
 #include "autograd/module.h"
 #include "autograd/scope.h"
+#include "ops/conv3d.h"
 #include "ops/conv_input.h"
 
 namespace orrery {
@@ -64,14 +65,16 @@ struct CausalConv3d final : VaeLayer {
   CausalConv3dConfig config;
   Parameter weight, bias;  // (out,in,kt,kh,kw), (out)
   Variable operator()(const Variable& x_BCTHW, FrameCache& cache) const override;
-  // Of the SiLU of the norm.
-  Variable operator()(const ChannelNorm& norm, const Variable& x_BCTHW, FrameCache& cache) const;
+  // Of the SiLU of the norm, plus residual where it is defined.
+  Variable operator()(const ChannelNorm& norm, const Variable& x_BCTHW, const Variable& residual,
+                      FrameCache& cache) const;
   // Valid in time: the frames are those of history, or undefined, and x.
   Variable after(const Variable& history, const Variable& x_BCTHW) const;
 
  private:
   ops::Around around(FrameCache& cache) const;
-  Variable of_input(const Variable& joined, FrameCache& cache, int64_t fresh) const;
+  void remember(const Variable& joined, int64_t fresh, FrameCache& cache) const;
+  ConvGeometry geometry(const FrameCache& cache) const;
 };
 
 // Convolution of single frames; the weight has two spatial axes. Zeros lie around the picture.
@@ -83,11 +86,13 @@ struct FrameConv final : Module {
   };
   Variable operator()(const Variable& x_BCTHW, int64_t stride, const Zeros& zeros,
                       const FrameCache& cache) const;
+  Variable plus(const Variable& residual, const Variable& x_BCTHW) const;  // of a kernel of one pixel
   Variable of_upsampled(const Variable& x_BCTHW, int64_t factor, const Zeros& zeros,
                         const FrameCache& cache) const;
 
  private:
   Variable of_input(const Variable& joined, int64_t stride, const Zeros& zeros, const Halo& halo) const;
+  Variable weight_in_time() const;  // (out,in,1,kernel,kernel)
 };
 
 // x, or a 1x1x1 convolution of it, plus two rounds of norm, SiLU and 3x3x3 convolution.

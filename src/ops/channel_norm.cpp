@@ -18,6 +18,7 @@ class ChannelNorm final : public Op {
   std::string_view name() const override { return has_silu_ ? "channel_norm_silu" : "channel_norm"; }
 
   Tensors forward(const Tensors& in) const override {
+    if (in[0].is_cuda()) return {kernels::cuda::channel_norm(in[0], in[1], has_silu_, {}, {})};
     return {kernels::cpu::channel_norm(in[0], in[1], has_silu_)};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
@@ -42,13 +43,17 @@ class ChannelNorm final : public Op {
 };
 
 Variable run(const Variable& x, const Variable& gamma, bool has_silu) {
-  require(x.dim() == 5 && c10::multiply_integers(gamma.shape()) == x.size(1), "channel_norm: gamma ",
-          at::IntArrayRef(gamma.shape()), " for x ", at::IntArrayRef(x.shape()), ", wanted (B,C,T,H,W)");
-  require(x.dtype() == gamma.dtype(), "channel_norm: x is ", x.dtype(), ", gamma ", gamma.dtype());
+  ops::check_norm(x, gamma);
   return apply_op(std::make_shared<ChannelNorm>(has_silu), {x, gamma})[0];
 }
 
 }  // namespace
+
+void ops::check_norm(const Variable& x, const Variable& gamma) {
+  require(x.dim() == 5 && c10::multiply_integers(gamma.shape()) == x.size(1), "channel_norm: gamma ",
+          at::IntArrayRef(gamma.shape()), " for x ", at::IntArrayRef(x.shape()), ", wanted (B,C,T,H,W)");
+  require(x.dtype() == gamma.dtype(), "channel_norm: x is ", x.dtype(), ", gamma ", gamma.dtype());
+}
 
 Variable ops::channel_norm(const Variable& x, const Variable& gamma) {
   return run(x, gamma, false);

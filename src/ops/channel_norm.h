@@ -11,4 +11,7 @@ Variable channel_norm(const Variable& x, const Variable& gamma);
 // silu of the same, with one more rounding.
 Variable channel_norm_silu(const Variable& x, const Variable& gamma);
 
+// Throws the Error of both for shapes and types that do not fit.
+void check_norm(const Variable& x, const Variable& gamma);
+
 }  // namespace orrery::ops

@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "ops/elementwise.h"
 #include "ops/kernels.h"
 #include "ops/numeric.h"
 
@@ -30,6 +31,7 @@ class Conv3d final : public Op {
   bool takes_undefined() const override { return true; }
 
   Tensors forward(const Tensors& in) const override {
+    if (in[0].is_cuda()) return {kernels::cuda::conv3d(in[0], in[1], in[2], in[3], {}, geometry_)};
     return {kernels::cpu::conv3d(in[0], in[1], in[2], in[3], geometry_)};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
@@ -82,6 +84,27 @@ class Conv3d final : public Op {
   ConvGeometry geometry_;
 };
 
+// On GPUs, of films that pass for good: no derivatives.
+class Conv3dAdd final : public Op {
+ public:
+  explicit Conv3dAdd(const ConvGeometry& geometry) : geometry_(geometry) {}
+  std::string_view name() const override { return "conv3d_add"; }
+  bool takes_undefined() const override { return true; }
+  Tensors forward(const Tensors& in) const override {
+    return {kernels::cuda::conv3d(in[0], {}, in[1], in[2], in[3], geometry_)};
+  }
+  Tensors backward(const Saved&, const Tensors&) const override { fail("conv3d_add: it has no derivative"); }
+  Tensors jvp(const Saved&, const Tensors&) const override { fail("conv3d_add: it has no derivative"); }
+
+  Engine engine() const override { return Engine::matmul; }
+  double forward_flops(const std::vector<Shape>& shapes) const override {
+    return Conv3d(geometry_).forward_flops({shapes[0], {}, shapes[1]});
+  }
+
+ private:
+  ConvGeometry geometry_;
+};
+
 void check(const Variable& x, const Variable& history, const Variable& weight, const Variable& bias,
            const ConvGeometry& geometry) {
   require(x.dim() == 5 && weight.dim() == 5 && x.size(1) == weight.size(1), "conv3d: weight ",
@@ -111,6 +134,19 @@ Variable ops::conv3d(const Variable& x, const Variable& history, const Variable&
                      const ConvGeometry& geometry) {
   check(x, history, weight, bias, geometry);
   return apply_op(std::make_shared<Conv3d>(geometry), {x, history, weight, bias})[0];
+}
+
+Variable ops::conv3d_add(const Variable& x, const Variable& weight, const Variable& bias,
+                         const Variable& residual, const ConvGeometry& geometry) {
+  if (!has_no_derivative({x, weight, bias, residual}) || !x.value().is_cuda())
+    return add(conv3d(x, Variable(), weight, bias, geometry), residual);
+  check(x, Variable(), weight, bias, geometry);
+  const auto [frames, rows, columns] = result_sizes({x.shape(), {}, weight.shape()}, geometry);
+  const Shape wanted{x.size(0), weight.size(0), frames, rows, columns};
+  require(residual.shape() == wanted && residual.dtype() == x.dtype(), "conv3d: residual ",
+          at::IntArrayRef(residual.shape()), " ", residual.dtype(), " for a result ", at::IntArrayRef(wanted),
+          " ", x.dtype());
+  return apply_op(std::make_shared<Conv3dAdd>(geometry), {x, weight, bias, residual})[0];
 }
 
 }  // namespace orrery

@@ -24,5 +24,10 @@ namespace ops {
 Variable conv3d(const Variable& x, const Variable& history, const Variable& weight, const Variable& bias,
                 const ConvGeometry& geometry);
 
+// conv3d without history, plus residual, of the result's shape and type. On a GPU, where nothing is recorded,
+// the sum is made before the one rounding; else the convolution is rounded, and so is the sum.
+Variable conv3d_add(const Variable& x, const Variable& weight, const Variable& bias, const Variable& residual,
+                    const ConvGeometry& geometry);
+
 }  // namespace ops
 }  // namespace orrery

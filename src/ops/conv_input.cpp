@@ -52,6 +52,50 @@ class WithHalo final : public Op {
   const RowExchange* rows_;
 };
 
+// One kernel for what is before the convolution and the copy into its buffer. On GPUs, of films that pass for
+// good: no derivatives.
+class FilledBuffer : public Op {
+ public:
+  FilledBuffer(const Halo& halo, const RowExchange* rows) : halo_(halo), rows_(rows) {}
+  bool takes_undefined() const override { return true; }
+  Tensors backward(const Saved&, const Tensors&) const override { fail(name(), ": it has no derivative"); }
+  Tensors jvp(const Saved&, const Tensors&) const override { fail(name(), ": it has no derivative"); }
+
+ protected:
+  at::Tensor with_rows(const at::Tensor& buffer) const {
+    if (rows_)
+      rows_->fill(buffer.narrow(kTime, halo_.frames, buffer.size(kTime) - halo_.frames), halo_.above,
+                  halo_.below);
+    return buffer;
+  }
+  Halo halo_;
+
+ private:
+  const RowExchange* rows_;
+};
+
+class ChannelNormSiluWithHalo final : public FilledBuffer {
+ public:
+  using FilledBuffer::FilledBuffer;
+  std::string_view name() const override { return "channel_norm_silu_with_halo"; }
+  Tensors forward(const Tensors& in) const override {
+    return {with_rows(kernels::cuda::channel_norm(in[0], in[1], /*has_silu=*/true, in[2], halo_))};
+  }
+};
+
+class UpsampleWithHalo final : public FilledBuffer {
+ public:
+  UpsampleWithHalo(int64_t factor, const Halo& halo, const RowExchange* rows)
+      : FilledBuffer(halo, rows), factor_(factor) {}
+  std::string_view name() const override { return "upsample_nearest_with_halo"; }
+  Tensors forward(const Tensors& in) const override {
+    return {with_rows(kernels::cuda::upsample_nearest(in[0], factor_, in[1], halo_))};
+  }
+
+ private:
+  int64_t factor_;
+};
+
 void check(const Variable& x, const Shape& result, const Around& around) {
   const Halo& halo = around.halo;
   require(x.dim() == 5 && halo.frames >= 0 && halo.above >= 0 && halo.below >= 0, "with_halo: x ",
@@ -78,11 +122,25 @@ Variable ops::with_halo(const Variable& x, const Around& around) {
 }
 
 Variable ops::channel_norm_silu_with_halo(const Variable& x, const Variable& gamma, const Around& around) {
-  return with_halo(channel_norm_silu(x, gamma), around);
+  if (!has_no_derivative({x, gamma, around.history}) || !x.value().is_cuda())
+    return with_halo(channel_norm_silu(x, gamma), around);
+  check_norm(x, gamma);
+  check(x, x.shape(), around);
+  return apply_op(std::make_shared<ChannelNormSiluWithHalo>(around.halo, around.rows),
+                  {x, gamma, around.history})[0];
 }
 
 Variable ops::upsample_nearest_with_halo(const Variable& x, int64_t factor, const Around& around) {
-  return with_halo(upsample_nearest(x, factor), around);
+  if (!has_no_derivative({x, around.history}) || !x.value().is_cuda())
+    return with_halo(upsample_nearest(x, factor), around);
+  require(x.dim() == 5 && factor >= 1, "upsample_nearest: factor ", factor, " for x ",
+          at::IntArrayRef(x.shape()), ", wanted (B,C,T,H,W)");
+  Shape result = x.shape();
+  result[kRows] *= factor;
+  result[kRows + 1] *= factor;
+  check(x, result, around);
+  return apply_op(std::make_shared<UpsampleWithHalo>(factor, around.halo, around.rows),
+                  {x, around.history})[0];
 }
 
 }  // namespace orrery

@@ -158,8 +158,10 @@ at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Te
 
 // cuDNN's fused kernels: bfloat16 and float16, head sizes in multiples of 8. They add up in float32 block by
 // block, so results differ from the twin's by roundings, and lse is float32. In backward dq differs from run
-// to run, except with at::Context's deterministic algorithms (numerics.deterministic). What they do not take
-// goes to kernels::cpu; an Error where that needs score matrices above 8 GiB.
+// to run, except with at::Context's deterministic algorithms (numerics.deterministic). Heads wider than 256
+// go forward by products of matrices, some queries at a time: scores in float32, probabilities rounded to the
+// half type. What else they do not take goes to kernels::cpu; an Error where that needs score matrices above
+// 8 GiB.
 cpu::Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
 cpu::AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
@@ -168,9 +170,37 @@ at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Ten
                          const at::Tensor& lse, const at::Tensor& tq, const at::Tensor& tk,
                          const at::Tensor& tv, double scale);  // kernels::cpu, with the same limit
 
-// What became of this thread's calls of the first two, for tests and measurements.
+// Convolution of history and x joined, plus bias and residual (all but x and weight may be undefined), in
+// half types by cuDNN's kernels for tensors in the order B, T, H, W, C, which is also that of the result; one
+// rounding at the end where cuDNN adds bias and residual itself, else two. With at::Context's
+// benchmarkCuDNN the fastest of several kernels is chosen by time at a shape's first call, else as cuDNN's
+// heuristics say. Channels that are no multiples of 8 are padded. What cuDNN's graphs do not take goes to
+// ATen's convolution, other types too.
+at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tensor& weight,
+                  const at::Tensor& bias, const at::Tensor& residual, const ConvGeometry& geometry);
+
+// What became of this thread's convolutions.
+struct FusedConv {
+  int64_t plans = 0;
+  int64_t fused = 0, plain = 0, refused = 0;  // calls by their kernels: with bias and residual, without; ATen
+  std::string last_refusal;
+  std::vector<std::string> engines;  // a line a plan: shapes, engine, time if it was chosen by time
+};
+FusedConv fused_conv();
+
+// cpu::channel_norm into the middle of a buffer with a halo (ops/conv_input.h), which is returned; an empty
+// halo gives the norm alone. Results are in the order B, T, H, W, C.
+at::Tensor channel_norm(const at::Tensor& x, const at::Tensor& gamma, bool has_silu,
+                        const at::Tensor& history, const Halo& halo);
+// Nearest-neighbour upsampling into such a buffer.
+at::Tensor upsample_nearest(const at::Tensor& x, int64_t factor, const at::Tensor& history, const Halo& halo);
+// (B,factor*C,T,H,W) -> (B,C,factor*T,H,W), ops/upsample.h.
+at::Tensor channels_to_frames(const at::Tensor& x, int64_t factor);
+
+// What became of this thread's calls of attention and attention_backward, for tests and measurements.
 struct FusedAttention {
   int64_t plans = 0, runs = 0, refused = 0;  // plans built, plans run, calls that went to kernels::cpu
+  int64_t by_products = 0;                   // calls with heads too wide for the fused kernels
   std::string last_refusal;                  // why
 };
 FusedAttention fused_attention();

@@ -3,8 +3,8 @@
 #   tests/gpu/run.sh [--bundle FILE.tar.xz] [--quick]
 # Builds the preset cuda here for the cards that are here (FFmpeg optional: without it films can be neither read nor
 # written, and CMake says so), or takes a bundle made elsewhere:
-#   launch/pack.sh --host-torch FILE.tar.xz orrery test_ops_gpu test_train_gpu test_infer_gpu test_bench_gpu test_parallel_gpu \
-#       nccl_fault_ranks test_parallel_nccl test_infer_nccl test_train_nccl
+#   launch/pack.sh --host-torch FILE.tar.xz orrery test_ops_gpu test_model_gpu test_train_gpu test_infer_gpu test_bench_gpu \
+#       test_parallel_gpu nccl_fault_ranks test_parallel_nccl test_infer_nccl test_train_nccl
 # --quick leaves out compute-sanitizer and the timings. What is not here (a second GPU, compute-sanitizer) is named and
 # skipped; anything that fails ends it with 1 after the rest has run.
 set -uo pipefail
@@ -55,10 +55,11 @@ fi
 ranks() { echo mpirun --allow-run-as-root --oversubscribe -n "$1" -x LD_LIBRARY_PATH -x NCCL_NVLS_ENABLE; }
 
 expect ops $(program test_ops_gpu) --gtest_filter="-*Speed*"
+expect model $(program test_model_gpu)
 expect train $(program test_train_gpu) --gtest_filter="-*Speed*"
 expect films $(program test_infer_gpu) --gtest_filter="-*Speed*"
 expect bench $(program test_bench_gpu)
-expect parity $(program orrery) parity --device=cuda tests/golden/{dit,flow,sampler,optim,ema,distill}_*.safetensors
+expect parity $(program orrery) parity --device=cuda tests/golden/{dit,flow,sampler,optim,ema,distill,vae}_*.safetensors
 expect faults $(program test_parallel_gpu)
 for n in 2 4; do
   if [ "$gpus" -lt "$n" ]; then step "$n GPUs: skipped, $gpus here"; continue; fi

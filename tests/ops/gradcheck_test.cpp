@@ -9,6 +9,7 @@
 #include "ops/attention.h"
 #include "ops/channel_norm.h"
 #include "ops/conv3d.h"
+#include "ops/conv_input.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -125,6 +126,18 @@ TEST(Gradcheck, channel_norm) {
 
 TEST(Gradcheck, upsample_nearest) {
   gradcheck([](V in) { return Variables{ops::upsample_nearest(in[0], 2)}; }, {random({1, 2, 2, 3, 1}, 1)});
+}
+
+TEST(Gradcheck, channels_to_frames) {
+  gradcheck([](V in) { return Variables{ops::channels_to_frames(in[0], 2)}; }, {random({1, 4, 3, 2, 1}, 1)});
+}
+
+TEST(Gradcheck, with_halo_with_history_and_without) {
+  const Halo halo{.frames = 3, .above = 1, .below = 2};
+  gradcheck([&](V in) { return Variables{ops::with_halo(in[0], {.history = in[1], .halo = halo})}; },
+            {random({1, 2, 3, 4, 2}, 1), random({1, 2, 2, 7, 2}, 2)});
+  gradcheck([&](V in) { return Variables{ops::with_halo(in[0], {.halo = halo})}; },
+            {random({1, 2, 3, 4, 2}, 1)});
 }
 
 TEST(Gradcheck, timestep_embedding) {

@@ -1,6 +1,5 @@
 // Attention with cuDNN's fused kernels. cudnn-frontend describes the operation as a graph, for which cuDNN
-// builds a plan; plans are kept, since building one is slow. The only file that includes
-// cudnn-frontend.
+// builds a plan; plans are kept, since building one is slow.
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/cudnn/Handle.h>
@@ -17,6 +16,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ops/cuda/wide_attention.h"
 #include "ops/kernels.h"
 #include "ops/numeric.h"
 
@@ -29,6 +29,7 @@ using fe::graph::Tensor_attributes;
 constexpr int64_t kAlignment = 16;  // bytes, of pointers and strides: the kernels load vectors of that size
 constexpr size_t kMaxPlans = 256;   // of a thread; a run with a few buckets of shapes has some tens
 constexpr size_t kMaxText = 600;    // of a refusal: cuDNN gives reasons for every kernel that it tried
+constexpr int64_t kWidestHead = 256;
 constexpr double kMaxScoreBytes = 8.0 * (int64_t{1} << 30);
 // Of the deterministic backward, which keeps a half-type score matrix a head: one head at 84,480 tokens takes
 // 14.3e9 bytes.
@@ -274,6 +275,12 @@ std::string unsuited(const at::Tensor& q, const at::Tensor& k) {
   return {};
 }
 
+// Heads for which products of matrices serve better: cuDNN's kernels end at kWidestHead.
+bool is_wide(const at::Tensor& q, const at::Tensor& k) {
+  const bool is_half = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
+  return is_half && q.size(3) > kWidestHead && q.numel() > 0 && k.numel() > 0;
+}
+
 void require_small_scores(const at::Tensor& q, const at::Tensor& k, const std::string& refusal) {
   const double bytes = static_cast<double>(q.size(0) * q.size(2)) * static_cast<double>(q.size(1)) *
                        static_cast<double>(k.size(1)) *
@@ -296,12 +303,16 @@ void note_refusal(const at::Tensor& q, const at::Tensor& k, const std::string& r
 
 cpu::Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
   const c10::cuda::CUDAGuard device(q.device());
-  std::string refusal = unsuited(q, k);
+  std::string refusal = is_wide(q, k) ? "wide heads" : unsuited(q, k);
   if (refusal.empty()) {
     const at::Tensor out = at::empty(q.sizes(), q.options());
     const at::Tensor lse = at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(at::kFloat));
     refusal = run({aligned(q), aligned(k), aligned(v), out, lse}, {.scale = scale, .deterministic = false});
     if (refusal.empty()) return {out, lse};
+  }
+  if (is_wide(q, k)) {
+    ++thread_state().counts.by_products;
+    return wide_attention(q, k, v, scale);
   }
   note_refusal(q, k, refusal);
   return cpu::attention(q, k, v, scale);

@@ -117,4 +117,57 @@ struct Rope {
 constexpr int64_t kMaxRopeThreads = (int64_t{1} << 31) - 1;  // tokens * heads * half may not exceed it
 void launch(const Rope& args, Type type, cudaStream_t stream);
 
+// Frames of pixels of `channels` numbers; all frames lie the same way. A frame's pixels are dense in x, and
+// so they are in y. A batch entry has `frames` of them.
+struct FrameStrides {
+  int64_t batch, frame;  // elements
+};
+struct Frames {
+  int64_t batch, frames, height, width, channels;
+  FrameStrides x, y;
+};
+constexpr int64_t kMaxFrames = 65535;                          // batch * frames
+constexpr int64_t kMaxFrameElements = (int64_t{1} << 31) - 1;  // of a frame of y
+
+// y = x / max(|x|, 1e-12) * sqrt(channels) * gamma over each pixel's channels, silu of it with has_silu;
+// rounded after the norm, the quotient, each product and silu. gamma has x's type.
+constexpr int64_t kMaxNormChannels = 1024;
+struct ChannelNorm {
+  const void *x, *gamma;
+  void* y;
+  Frames shape;
+  bool has_silu;
+};
+void launch(const ChannelNorm& args, Type type, cudaStream_t stream);
+
+// Every pixel of x, which is bytes in multiples of 16, as factor x factor pixels of y. The channels of Frames
+// are units of 16 bytes here, and so are the strides.
+struct Upsample {
+  const void* x;
+  void* y;
+  Frames shape;  // of x
+  int64_t factor;
+};
+void launch(const Upsample& args, cudaStream_t stream);
+
+// y += bias + residual in place, rounded once: y and residual (pixels, channels), bias (channels), either may
+// be null.
+struct BiasAdd {
+  void* y;
+  const void *bias, *residual;
+  int64_t pixels, channels;
+};
+void launch(const BiasAdd& args, Type type, cudaStream_t stream);
+
+// p = softmax(scale * scores) over each row of scores (rows, width), rounded to `type`; lse: log-sum-exp of
+// the scaled scores, one a row.
+struct SoftmaxRows {
+  const float* scores;
+  void* p;
+  float* lse;
+  int64_t rows, width;
+  float scale;
+};
+void launch(const SoftmaxRows& args, Type type, cudaStream_t stream);
+
 }  // namespace orrery::kernels::cuda

@@ -55,4 +55,22 @@ FusedAttention fused_attention() {
   return {};
 }
 
+at::Tensor conv3d(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                  const at::Tensor&, const ConvGeometry&) {
+  refuse("conv3d");
+}
+at::Tensor channel_norm(const at::Tensor&, const at::Tensor&, bool, const at::Tensor&, const Halo&) {
+  refuse("channel_norm");
+}
+at::Tensor upsample_nearest(const at::Tensor&, int64_t, const at::Tensor&, const Halo&) {
+  refuse("upsample_nearest");
+}
+at::Tensor channels_to_frames(const at::Tensor&, int64_t) {
+  refuse("channels_to_frames");
+}
+
+FusedConv fused_conv() {
+  return {};
+}
+
 }  // namespace orrery::kernels::cuda
