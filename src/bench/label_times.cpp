@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kWait = "wait";
 
-std::string name_of(OpPhase phase) {
+std::string phase_name(OpPhase phase) {
   switch (phase) {
     case OpPhase::forward:
       return "forward";
@@ -22,6 +22,10 @@ std::string name_of(OpPhase phase) {
 }
 
 }  // namespace
+
+std::string LabelTimes::name_of(const std::string& label) const {
+  return keeps_numbers_ ? label : without_numbers(label);
+}
 
 size_t LabelTimes::row(const std::string& label, const std::string& phase) {
   const auto [found, is_new] = index_.try_emplace({label, phase}, rows_.size());
@@ -58,7 +62,7 @@ void LabelTimes::before(const OpCall& call) {
     open_ = {row(call.phase == OpPhase::forward ? "between ops of forward: gathered weights, masks"
                                                 : "between ops of backward: sums and packing of gradients",
                  "")};
-  open_.push_back(row(without_numbers(call.label()), name_of(call.phase)));
+  open_.push_back(row(name_of(call.label()), phase_name(call.phase)));
 }
 
 void LabelTimes::after(const OpCall& call, const Tensors& out) {
@@ -74,7 +78,7 @@ void LabelTimes::after(const OpCall& call, const Tensors& out) {
 void LabelTimes::before_wait(std::string_view collective) {
   if (open_.empty()) return;  // outside of what is measured
   mark();
-  open_.push_back(row(without_numbers(std::string(collective)), kWait));
+  open_.push_back(row(name_of(std::string(collective)), kWait));
 }
 
 void LabelTimes::after_wait() {

@@ -24,6 +24,8 @@ struct TimeRow {
 class LabelTimes final : public OpObserver, public WaitObserver {
  public:
   explicit LabelTimes(at::Device device) : timeline_(device) {}
+  // Layers of a number each have a row of their own: "downsamples.3.residual.2.conv3d".
+  void keep_numbers() { keeps_numbers_ = true; }
 
   // Around what is measured. What is outside ops and waits belongs to the latest section; while ops run,
   // those of forward and of backward have sections of their own.
@@ -43,7 +45,10 @@ class LabelTimes final : public OpObserver, public WaitObserver {
   size_t row(const std::string& label, const std::string& phase);
   void mark();  // ends an interval, which belongs to the innermost open row
 
+  std::string name_of(const std::string& label) const;
+
   Timeline timeline_;
+  bool keeps_numbers_ = false;
   std::vector<TimeRow> rows_;
   std::map<std::pair<std::string, std::string>, size_t> index_;
   std::vector<size_t> open_;    // rows at work, the innermost last; the first is the section

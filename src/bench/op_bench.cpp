@@ -1,7 +1,5 @@
 #include "bench/op_bench.h"
 
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randn_like.h>
 #include <c10/util/Exception.h>
@@ -11,6 +9,7 @@
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/numerics.h"
+#include "bench/device_rates.h"
 #include "bench/label_times.h"
 #include "bench/op_cases.h"
 #include "infer/world_model.h"
@@ -23,13 +22,12 @@ namespace {
 
 constexpr int64_t kWarmUp = 3;
 
-// Sizes that are large for a device.
+// Weights that are many for a device: tensors of `weight` elements.
 struct Large {
-  int64_t matmul, copy_bytes, weights, weight;  // weights tensors of `weight` elements
+  int64_t weights, weight;
 };
 Large large_on(at::Device device) {
-  if (device.is_cpu()) return {512, int64_t{1} << 25, 4, int64_t{1} << 16};
-  return {8192, int64_t{1} << 30, 16, int64_t{1} << 24};
+  return device.is_cpu() ? Large{4, int64_t{1} << 16} : Large{16, int64_t{1} << 24};
 }
 
 class Bench {
@@ -38,8 +36,11 @@ class Bench {
       : options_(options),
         device_(device_of(config.numerics, 0)),
         large_(large_on(device_)),
-        filler_(random({large_.matmul, large_.matmul}, scalar_type(config.numerics.dtype))) {
-    measure_rates();
+        timer_(device_, scalar_type(config.numerics.dtype)),
+        rates_(measure_rates(timer_, options.repeats)) {
+    out_.matmul_size = rates_.matmul_size;
+    out_.matmul_tflops = rates_.matmul_tflops;
+    out_.copy_gb_per_s = rates_.copy_gb_per_s;
   }
 
   void add(const OpCase& c) {
@@ -56,7 +57,7 @@ class Bench {
   // Something that is no op of the tape; bytes: that it must read and write.
   void add(const std::string& name, double bytes, const std::function<void()>& run) {
     if (!is_wanted(name)) return;
-    add_figure({.name = name, .phase = "update", .ms = ms_of(run), .bytes = bytes});
+    add_figure({.name = name, .phase = "update", .ms = timer_.ms_of(run, options_.repeats), .bytes = bytes});
   }
 
   void add_updates(const Config& config) {
@@ -86,36 +87,6 @@ class Bench {
   }
   bool is_wanted(const std::string& name) const { return name.find(options_.filter) != std::string::npos; }
 
-  // Keeps a GPU busy for some milliseconds, in which the host comes to be ahead: what follows is then timed
-  // without gaps. Products of random numbers, so that its clock is what it is in a step.
-  void keep_busy() const {
-    constexpr int kProducts = 10;
-    for (int i = 0; i < kProducts && !device_.is_cpu(); ++i) at::mm(filler_, filler_);
-  }
-
-  // Median of a call.
-  double ms_of(const std::function<void()>& run) const {
-    for (int64_t i = 0; i < kWarmUp; ++i) run();
-    keep_busy();
-    Timeline timeline(device_);
-    timeline.mark();
-    for (int64_t i = 0; i < options_.repeats; ++i) {
-      run();
-      timeline.mark();
-    }
-    std::vector<double> ms = timeline.take_intervals_ms();
-    std::nth_element(ms.begin(), ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2), ms.end());
-    return ms[ms.size() / 2];
-  }
-
-  void measure_rates() {
-    const auto n = static_cast<double>(large_.matmul);
-    out_.matmul_size = large_.matmul;
-    out_.matmul_tflops = 2e-9 * n * n * n / ms_of([&] { at::mm(filler_, filler_); });
-    const at::Tensor from = random({large_.copy_bytes / 4}, at::kFloat), to = at::empty_like(from);
-    out_.copy_gb_per_s = 2e-6 * static_cast<double>(large_.copy_bytes) / ms_of([&] { to.copy_(from); });
-  }
-
   void measure(const OpCase& c) {
     Variables inputs;
     for (const OpCase::Input& in : c.inputs) inputs.emplace_back(random(in.shape, in.dtype), in.needs_grad);
@@ -131,7 +102,7 @@ class Bench {
     LabelTimes times(device_);
     const Observing observing(times);
     times.begin("rest");
-    keep_busy();
+    timer_.keep_busy();
     for (int64_t i = 0; i < options_.repeats; ++i) run();
     times.end();
     for (const char* phase : {"forward", "backward"}) {
@@ -147,15 +118,15 @@ class Bench {
   }
 
   void add_figure(OpFigure figure) {
-    figure.floor_ms =
-        std::max(1e-9 * figure.flops / out_.matmul_tflops, 1e-6 * figure.bytes / out_.copy_gb_per_s);
+    figure.floor_ms = rates_.floor_ms(figure.flops, figure.bytes);
     out_.figures.push_back(std::move(figure));
   }
 
   const OpBenchOptions& options_;
   const at::Device device_;
   const Large large_;
-  const at::Tensor filler_;
+  const CallTimer timer_;
+  const DeviceRates rates_;
   OpBench out_;
 };
 

@@ -7,9 +7,8 @@
 
 #include "base/columns.h"
 #include "bench/report.h"
+#include "cli/bench_parts.h"
 #include "cli/check.h"
-#include "cli/commands.h"
-#include "cli/options.h"
 #include "cli/ranks_here.h"
 #include "infer/world_model.h"
 #include "parallel/agreement.h"
@@ -23,14 +22,6 @@ struct Request {
   BenchOptions options;
   int64_t rows = 40;
 };
-
-constexpr const char* kJsonHelp = "file that one line of JSON is added to; empty: none";
-
-void bind_shape(Settings& s, std::string& shape) {
-  s.bind("shape", shape,
-         "720p: 93x704x1280, 480p: 93x480x832, 256p: an image 1x192x320, or FRAMESxHEIGHTxWIDTH; "
-         "empty: data.frames, data.height, data.width");
-}
 
 Settings table_of(Request& r, Config& c) {
   Settings s = settings_of(c);
@@ -66,21 +57,6 @@ std::optional<Shape3> parse_shape(std::string text) {
   return at == end ? std::optional(Shape3{sizes[0], sizes[1], sizes[2]}) : std::nullopt;
 }
 
-void apply_shape(const std::string& text, DataConfig& data) {
-  if (text.empty()) return;
-  const auto shape = parse_shape(text);
-  require(shape.has_value(), "shape: got \"", text, "\", wanted 720p, 480p, 256p or FRAMESxHEIGHTxWIDTH");
-  data.frames = shape->frames;
-  data.height = shape->height;
-  data.width = shape->width;
-}
-
-// The rules of a run, but for the films, which are not there.
-void check(Config config) {
-  if (config.data.path.empty()) config.data.path = "any";
-  check_config(config);
-}
-
 // train.batch where it was not given: a clip for each group of ranks that shares one.
 int64_t one_clip_a_group(const Config& config, const World& world) {
   return std::max<int64_t>(1, world.size() / config.parallel.context);
@@ -98,11 +74,6 @@ Expected expectations(const Config& config, const World& world, Request& request
   request.options.activation_budget_bytes = run.budget_bytes;
   out.plan = std::move(run.report);
   return out;
-}
-
-void add_line(const std::string& file, const std::string& line) {
-  std::ofstream out(file, std::ios::app);
-  require((out << line << "\n").flush().good(), "json: ", file, " cannot be written");
 }
 
 // The world comes first, so that a wrong option is told once and not by every rank.
@@ -126,7 +97,7 @@ Exit bench_train_on(const std::vector<std::string>& arguments, World& world) {
   }
   apply_shape(request.shape, config.data);
   if (config.train.batch == 0) config.train.batch = one_clip_a_group(config, world);
-  check(config);
+  check_bench(config);
   resolve_settings(config);
   share_cores(world);
   world.set_timeout(static_cast<double>(config.parallel.timeout_s));
@@ -164,7 +135,7 @@ Exit run_bench_ops(const std::vector<std::string>& arguments) {
     return Exit::done;
   }
   apply_shape(shape, config.data);
-  check(config);
+  check_bench(config);
   const OpBench result = bench_ops(config, options);
   std::cout << describe(result);
   if (!json.empty()) add_line(json, json_of(result));
@@ -178,9 +149,35 @@ struct Part {
 constexpr std::array kParts = {
     Part{"train", "the training step, and where its time goes", run_bench_train},
     Part{"ops", "each operation against the least time that it can take", run_bench_ops},
+    Part{"vae", "encode and decode of the Wan2.1 autoencoder", run_bench_vae},
 };
 
 }  // namespace
+
+void bind_shape(Settings& s, std::string& shape) {
+  s.bind("shape", shape,
+         "720p: 93x704x1280, 480p: 93x480x832, 256p: an image 1x192x320, or FRAMESxHEIGHTxWIDTH; "
+         "empty: data.frames, data.height, data.width");
+}
+
+void apply_shape(const std::string& text, DataConfig& data) {
+  if (text.empty()) return;
+  const auto shape = parse_shape(text);
+  require(shape.has_value(), "shape: got \"", text, "\", wanted 720p, 480p, 256p or FRAMESxHEIGHTxWIDTH");
+  data.frames = shape->frames;
+  data.height = shape->height;
+  data.width = shape->width;
+}
+
+void check_bench(Config config) {
+  if (config.data.path.empty()) config.data.path = "any";
+  check_config(config);
+}
+
+void add_line(const std::string& file, const std::string& line) {
+  std::ofstream out(file, std::ios::app);
+  require((out << line << "\n").flush().good(), "json: ", file, " cannot be written");
+}
 
 Exit run_bench(const std::vector<std::string>& arguments) {
   if (!arguments.empty())

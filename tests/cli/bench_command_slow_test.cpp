@@ -62,6 +62,22 @@ TEST(BenchCommand, operations_are_held_against_their_floors) {
   EXPECT_THAT(bench.text, testing::Not(HasSubstr("gelu")));
 }
 
+TEST(BenchCommand, ranks_share_the_rows_of_the_autoencoders_film) {
+  const test::ScratchFolder folder;
+  const std::string file = (folder / "bench.jsonl").string();
+  const Result bench =
+      run("bench vae --shape=5x24x16 --tokenizer.width=4 --repeats=2 --rows=500 --json=" + file,
+          ORRERY_MPIRUN " --allow-run-as-root --oversubscribe --bind-to none -n 2 ");
+  ASSERT_EQ(bench.code, 0) << bench.text;
+  for (const char* word : {"2 ranks", "median ms", "decoder.upsamples.14.residual.6.conv3d",
+                           "wait  all_to_all 'rows of neighbours'", "wait  all_gather 'rows of all ranks'"})
+    EXPECT_THAT(bench.text, HasSubstr(word));
+  std::ifstream in(file);
+  std::string line;
+  ASSERT_TRUE(std::getline(in, line));
+  EXPECT_EQ(nlohmann::json::parse(line)["ranks"], 2);
+}
+
 TEST(BenchCommand, wrong_shapes_and_parts_are_refused) {
   for (const char* arguments :
        {"bench train --shape=5x32", "bench train --shape=5x32x32x1", "bench train --shape=0x32x32",
