@@ -19,15 +19,16 @@ struct ClipShape {
 };
 
 struct Clip {
-  at::Tensor video;  // uint8 [3,F,H,W] RGB, contiguous
-  std::string caption;
+  at::Tensor video = {};    // uint8 [3,F,H,W] RGB, contiguous; undefined where there are latents
+  at::Tensor latents = {};  // floating point [C,T,h,w], of a film in a cache; else undefined
+  std::string caption = {};
   double fps = 0;                               // frames of the clip a second: the film's rate / stride
   int64_t first_frame = 0;                      // number of its first frame in the film
   int64_t source_frames = 0;                    // of the whole film
   int64_t source_height = 0, source_width = 0;  // stored pixels of the film
-  std::string source;                           // path of the film
-  std::string remark;                           // damage to the film that did not prevent reading; or empty
-  at::Tensor padding_mask;  // float32 [H,W], 1 on padded pixels; undefined: nothing padded
+  std::string source = {};                      // path of the film
+  std::string remark = {};                      // damage to the film that did not prevent reading; or empty
+  at::Tensor padding_mask = {};  // float32 [H,W], 1 on padded pixels; undefined: nothing padded
 };
 
 // A file that gave no clip, and why; or one that is damaged, and how.

@@ -157,6 +157,7 @@ std::shared_ptr<Pending> Loader::Impl::plan(int64_t step) {
   batch.step = step;
   try {
     pending->group = order.group(at.batch);
+    batch.latents.resize(local);
     batch.captions.resize(local);
     batch.sources.resize(local);
     batch.fps.resize(local);
@@ -197,10 +198,14 @@ std::optional<Loader::Impl::Task> Loader::Impl::take() {
 
 void Loader::Impl::place(const Clip& from, Batch& batch, int64_t clip) {
   const at::Tensor target = batch.video.select(0, clip);
-  require(from.video.scalar_type() == at::kByte && from.video.sizes() == target.sizes() &&
-              from.video.is_contiguous(),
-          from.source, ": clip of ", from.video.sizes(), ", the batch has clips of ", target.sizes());
-  std::memcpy(target.mutable_data_ptr<uint8_t>(), from.video.const_data_ptr<uint8_t>(), from.video.numel());
+  if (from.latents.defined()) {
+    batch.latents[clip] = from.latents;
+  } else {
+    require(from.video.scalar_type() == at::kByte && from.video.sizes() == target.sizes() &&
+                from.video.is_contiguous(),
+            from.source, ": clip of ", from.video.sizes(), ", the batch has clips of ", target.sizes());
+    std::memcpy(target.mutable_data_ptr<uint8_t>(), from.video.const_data_ptr<uint8_t>(), from.video.numel());
+  }
   batch.captions[clip] = from.caption;
   batch.sources[clip] = from.source;
   batch.fps[clip] = from.fps;

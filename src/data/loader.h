@@ -35,10 +35,11 @@ struct LoaderConfig {
 
 struct Batch {
   int64_t step = 0;
-  bool is_image = false;         // clips of one frame
-  at::Tensor video;              // uint8 [B,3,F,H,W], B = batch / world
-  at::Tensor padding_mask;       // float32 [B,1,H,W], 1 on padded pixels; undefined: nothing padded
-  std::vector<int64_t> samples;  // slots of these clips in the batch of all ranks
+  bool is_image = false;            // clips of one frame
+  at::Tensor video;                 // uint8 [B,3,F,H,W], B = batch / world; of clips with latents no values
+  std::vector<at::Tensor> latents;  // [C,T,h,w] of each clip; undefined: to be made of its video
+  at::Tensor padding_mask;          // float32 [B,1,H,W], 1 on padded pixels; undefined: nothing padded
+  std::vector<int64_t> samples;     // slots of these clips in the batch of all ranks
   std::vector<std::string> captions, sources;
   std::vector<double> fps;
   std::vector<int64_t> films, first_frames;  // numbers in the data set, and in the film

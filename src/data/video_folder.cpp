@@ -57,7 +57,8 @@ std::vector<FilmFile> list_films(const fs::path& folder) {
 class VideoFolder::Impl {
  public:
   Impl(std::vector<FilmFile> films, ClipOptions options);
-  Clip item(int64_t index, Rng rng, const std::stop_token& stop);
+  int64_t num_starts(int64_t index);
+  Clip clip(int64_t index, int64_t first_frame, const std::stop_token& stop);
   const FilmFile& film(int64_t index) const;
   ClipShape shape_of_bucket(int64_t bucket) const {
     return {options_.frames, options_.sizes[bucket].height, options_.sizes[bucket].width};
@@ -187,15 +188,23 @@ std::shared_ptr<const Frames> VideoFolder::Impl::whole(int64_t index, const Film
   return kept_[index] = frames;
 }
 
-Clip VideoFolder::Impl::item(int64_t index, Rng rng, const std::stop_token& stop) {
-  const auto& [film, caption] = this->film(index);
+int64_t VideoFolder::Impl::num_starts(int64_t index) {
+  film(index);
   const std::shared_ptr<const Known> found = known(index);
   require(found->failure.empty(), found->failure);
-  const FilmFacts& facts = found->facts;
+  return found->facts.frames - span_ + 1;
+}
+
+Clip VideoFolder::Impl::clip(int64_t index, int64_t first_frame, const std::stop_token& stop) {
+  const int64_t starts = num_starts(index);
+  const auto& [film, caption] = this->film(index);
+  require(first_frame >= 0 && first_frame < starts, film.string(), ": clip from frame ", first_frame,
+          ", wanted one below ", starts);
+  const FilmFacts facts = known(index)->facts;
   Clip clip;
   clip.caption = read_caption(caption);
   clip.fps = facts.fps / static_cast<double>(options_.stride);
-  clip.first_frame = static_cast<int64_t>(rng.below(static_cast<uint64_t>(facts.frames - span_ + 1)));
+  clip.first_frame = first_frame;
   clip.source_frames = facts.frames;
   clip.source_height = facts.height;
   clip.source_width = facts.width;
@@ -228,7 +237,17 @@ std::vector<ClipShape> VideoFolder::shapes() const {
   return shapes;
 }
 Clip VideoFolder::item(int64_t index, const Rng& rng, const std::stop_token& stop) const {
-  return impl_->item(index, rng, stop);
+  const auto starts = static_cast<uint64_t>(impl_->num_starts(index));
+  return impl_->clip(index, static_cast<int64_t>(Rng(rng).below(starts)), stop);
+}
+const FilmFile& VideoFolder::file(int64_t index) const {
+  return impl_->film(index);
+}
+int64_t VideoFolder::num_starts(int64_t index) const {
+  return impl_->num_starts(index);
+}
+Clip VideoFolder::clip(int64_t index, int64_t first_frame, const std::stop_token& stop) const {
+  return impl_->clip(index, first_frame, stop);
 }
 
 namespace {

@@ -51,6 +51,11 @@ class VideoFolder final : public Dataset {
   std::vector<ClipShape> shapes() const override;
   Clip item(int64_t index, const Rng& rng, const std::stop_token& stop = {}) const override;
 
+  const FilmFile& file(int64_t index) const;
+  // How many clips the film holds: they begin at its frames 0, 1, ... Error as item.
+  int64_t num_starts(int64_t index) const;
+  Clip clip(int64_t index, int64_t first_frame, const std::stop_token& stop = {}) const;
+
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;
@@ -58,9 +63,9 @@ class VideoFolder final : public Dataset {
 
 // The data sets of a run's configuration.
 struct DataSets {
-  std::shared_ptr<const Dataset> train;     // films of data.path but for the last data.held_out by name
-  std::shared_ptr<const Dataset> held_out;  // these; null if data.held_out is 0
-  std::shared_ptr<const Dataset> images;    // data.image_path, one-frame clips; null if that is empty
+  std::shared_ptr<const VideoFolder> train;     // films of data.path but for the last data.held_out by name
+  std::shared_ptr<const VideoFolder> held_out;  // these; null if data.held_out is 0
+  std::shared_ptr<const VideoFolder> images;    // data.image_path, one-frame clips; null if that is empty
 };
 DataSets open_data(const DataConfig& config);
 

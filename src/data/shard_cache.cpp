@@ -1,0 +1,183 @@
+#include "data/shard_cache.h"
+
+#include <ATen/ops/equal.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/error.h"
+#include "ckpt/atomic_file.h"
+#include "ckpt/checkpoint_reader.h"
+#include "ckpt/digest.h"
+#include "ckpt/file_io.h"
+#include "ckpt/shard_file.h"
+
+namespace orrery {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char *kFactsFile = "facts.json", *kItemsFile = "items.h5", *kItemsText = "items";
+constexpr std::string_view kShardPrefix = "shard_";
+constexpr int64_t kFormat = 1;
+constexpr int64_t kMaxFactsBytes = 1 << 20;
+constexpr size_t kDigits = 8;
+
+std::string padded(int64_t number) {
+  const std::string digits = std::to_string(number);
+  return std::string(kDigits - std::min(kDigits, digits.size()), '0') + digits;
+}
+fs::path shard_path(const fs::path& folder, int64_t shard) {
+  return folder / (std::string(kShardPrefix) + padded(shard));
+}
+std::string tensor_name(int64_t number, const std::string& name) {
+  return padded(number) + "." + name;
+}
+
+// The shard's number; none: a folder of another name.
+std::optional<int64_t> shard_number(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kShardPrefix)) return std::nullopt;
+  const std::string digits = name.substr(kShardPrefix.size());
+  if (digits.size() < kDigits || digits.size() > 18 ||
+      !std::all_of(digits.begin(), digits.end(), [](unsigned char c) { return std::isdigit(c); }))
+    return std::nullopt;
+  const int64_t number = std::stoll(digits);
+  return padded(number) == digits ? std::optional(number) : std::nullopt;
+}
+
+// Folders of shards, finished or not, by number.
+std::vector<std::pair<int64_t, fs::path>> shards_in(const fs::path& folder) {
+  std::vector<std::pair<int64_t, fs::path>> found;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (const auto number = shard_number(entry.path())) found.emplace_back(*number, entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+bool is_finished(const fs::path& shard) {
+  return fs::exists(shard / kManifestName);
+}
+
+std::string facts_text(const CacheFacts& facts) {
+  const json body = {{"format", kFormat}, {"facts", facts}};
+  return json{{"body", body}, {"digest", hex_of(digest_of(body.dump()))}}.dump(1) + "\n";
+}
+
+CacheFacts read_facts(const fs::path& path) {
+  const std::string text = read_whole(path, kMaxFactsBytes);
+  CacheFacts facts;
+  try {
+    const json body = json::parse(text).at("body");
+    require(body.at("format") == kFormat, path.string(), ": format ", body.at("format").dump(),
+            ", this program reads ", kFormat, " (written by a newer program?)");
+    facts = body.at("facts").get<CacheFacts>();
+  } catch (const json::exception& error) {
+    throw Error(text_of(path.string(), ": not the facts of a cache: ", error.what()), Exit::bad_data);
+  }
+  if (facts_text(facts) != text)
+    throw Error(text_of(path.string(), ": does not have its digest (damaged or edited?)"), Exit::bad_data);
+  return facts;
+}
+
+void require_same(const fs::path& folder, const CacheFacts& stored, const CacheFacts& wanted,
+                  const std::vector<std::string>& free) {
+  CacheFacts all = stored;
+  all.insert(wanted.begin(), wanted.end());
+  const auto value = [](const CacheFacts& facts, const std::string& name) {
+    const auto found = facts.find(name);
+    return found == facts.end() ? std::string("nothing") : found->second;
+  };
+  std::string differences;
+  for (const auto& [name, ignored] : all)
+    if (std::find(free.begin(), free.end(), name) == free.end() && value(stored, name) != value(wanted, name))
+      differences +=
+          text_of("\n  ", name, ": the cache has ", value(stored, name), ", this run ", value(wanted, name));
+  require(differences.empty(), folder.string(), ": was encoded with other settings (encode into another ",
+          "folder, or remove this one):", differences);
+}
+
+// Name and line of each item of a shard.
+std::vector<std::pair<std::string, std::string>> items_of(const Manifest& manifest, const fs::path& shard) {
+  const auto found = manifest.texts.find(kItemsText);
+  try {
+    if (found != manifest.texts.end())
+      return json::parse(found->second).get<std::vector<std::pair<std::string, std::string>>>();
+  } catch (const json::exception&) {
+  }
+  throw Error(shard.string() + ": a checkpoint's folder, but not a shard of a cache", Exit::bad_data);
+}
+
+}  // namespace
+
+bool ShardCache::exists(const fs::path& folder) {
+  return fs::exists(folder / kFactsFile);
+}
+
+void ShardCache::prepare(const fs::path& folder, const CacheFacts& facts) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, folder.string(), ": cannot be made: ", error.message());
+  if (exists(folder))
+    require_same(folder, read_facts(folder / kFactsFile), facts, {});
+  else
+    write_whole(folder / kFactsFile, facts_text(facts));
+  for (const auto& [number, path] : shards_in(folder))
+    if (!is_finished(path)) fs::remove_all(path);
+}
+
+ShardCache::ShardCache(const fs::path& folder) : folder_(folder) {
+  require(exists(folder), folder.string(), ": no cache: it has no ", kFactsFile,
+          " (orrery encode makes one)");
+  facts_ = read_facts(folder / kFactsFile);
+  for (const auto& [shard, path] : shards_in(folder)) {
+    next_shard_ = shard + 1;
+    if (!is_finished(path)) continue;
+    const Checkpoint stored(path);
+    int64_t number = 0;
+    for (auto& [name, about] : items_of(stored.manifest(), path))
+      items_[name] = {shard, number++, std::move(about)};
+  }
+}
+
+void ShardCache::require_facts(const CacheFacts& wanted, const std::vector<std::string>& free) const {
+  require_same(folder_, facts_, wanted, free);
+}
+
+// The manifest is read again each time: it is small beside the rows, and nothing stays open.
+at::Tensor ShardCache::rows(const Entry& entry, const std::string& tensor, int64_t begin, int64_t end) const {
+  return Checkpoint(shard_path(folder_, entry.shard)).rows(tensor_name(entry.number, tensor), begin, end);
+}
+
+at::Tensor ShardCache::tensor(const Entry& entry, const std::string& tensor) const {
+  return Checkpoint(shard_path(folder_, entry.shard)).tensor(tensor_name(entry.number, tensor));
+}
+
+void ShardCache::write(const fs::path& folder, int64_t shard, const std::vector<CacheItem>& items) {
+  const fs::path path = shard_path(folder, shard);
+  fs::create_directories(path);
+  std::vector<PieceToWrite> pieces;
+  std::vector<at::Tensor> held;
+  json lines = json::array();
+  for (size_t i = 0; i < items.size(); ++i) {
+    lines.push_back({items[i].name, items[i].about});
+    for (const auto& [name, tensor] : items[i].tensors) {
+      const at::Tensor& t = held.emplace_back(tensor.contiguous());
+      pieces.push_back({tensor_name(static_cast<int64_t>(i), name), t.scalar_type(), t.sizes().vec(), 0,
+                        t.size(0), static_cast<const char*>(t.const_data_ptr())});
+    }
+  }
+  Manifest manifest = write_shard_file(path / kItemsFile, pieces, [](int64_t) { return true; });
+  manifest.texts = {{kItemsText, lines.dump()}};
+  write_whole(path / kManifestName, manifest_text(manifest));
+  sync_folder(folder);
+}
+
+at::Tensor compact(const at::Tensor& values) {
+  const at::Tensor half = values.to(at::kBFloat16);
+  return at::equal(half.to(values.scalar_type()), values) ? half : values;
+}
+
+}  // namespace orrery
