@@ -1,6 +1,7 @@
 #include "train/step.h"
 
 #include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
 #include "autograd/tape.h"
@@ -57,6 +58,19 @@ TrainStep::TrainStep(const Config& config, DiT& net, ParallelDiT& model, const M
     averaged_ = std::make_unique<AveragedWeights>(ema_config(config.optim), weights_);
 }
 
+// Clip by clip, so that the latents of one depend neither on the others of its batch nor on their number:
+// stored ones (data.cache) are the same to the bit.
+at::Tensor TrainStep::latents_of(const StepBatch& batch, at::TensorOptions options) const {
+  Tensors clips;
+  for (size_t i = 0; i < batch.samples.size(); ++i) {
+    const bool is_stored = i < batch.latents.size() && batch.latents[i].defined();
+    const auto number = static_cast<int64_t>(i);
+    clips.push_back(to_device(
+        is_stored ? batch.latents[i] : tokenizer_.encode(batch.video.narrow(0, number, 1))[0], options));
+  }
+  return at::stack(clips);
+}
+
 flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
   const auto seed = static_cast<uint64_t>(config_.train.seed);
   const at::Device device = fsdp_.device();
@@ -66,7 +80,7 @@ flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
   const auto on_device = [&](const at::Tensor& x, at::ScalarType dtype) {
     return to_device(x, at::TensorOptions(device).dtype(dtype));
   };
-  out.x0 = on_device(tokenizer_.encode(batch.video), exact);
+  out.x0 = latents_of(batch, at::TensorOptions(device).dtype(exact));
   out.noise = on_device(flow::draw_noise(seed, step, batch.samples, out.x0.sizes().slice(1)), exact);
   out.times = flow::times_from_draws(time_, flow::draw_times(time_, seed, step, batch.samples));
   if (batch.kind == flow::BatchKind::video)
@@ -93,7 +107,12 @@ StepBatch TrainStep::share_of(const StepBatch& batch) const {
     return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + begin + mine);
   };
   const auto cut = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, begin, mine) : x; };
-  return {cut(batch.video), part(batch.captions), cut(batch.padding_mask), part(batch.samples), batch.kind};
+  return {.video = cut(batch.video),
+          .latents = batch.latents.empty() ? Tensors{} : part(batch.latents),
+          .captions = part(batch.captions),
+          .padding_mask = cut(batch.padding_mask),
+          .samples = part(batch.samples),
+          .kind = batch.kind};
 }
 
 at::Tensor TrainStep::forward_backward(const flow::FlowBatch& batch) {

@@ -19,6 +19,8 @@ namespace orrery {
 // This rank's share of a global batch.
 struct StepBatch {
   at::Tensor video;  // uint8 (B,3,F,H,W)
+  // (C,T,h,w) of each clip, undefined where they are to be made of its video; or empty: of none.
+  std::vector<at::Tensor> latents = {};
   std::vector<std::string> captions;
   at::Tensor padding_mask;       // float32 (B,1,H,W), 1 on padded pixels; may be undefined
   std::vector<int64_t> samples;  // (B) numbers within the global batch: they name the random draws
@@ -58,6 +60,7 @@ class TrainStep {
 
  private:
   flow::FlowBatch draw(const StepBatch& batch, int64_t step) const;
+  at::Tensor latents_of(const StepBatch& batch, at::TensorOptions options) const;
   std::vector<NamedTensor> mean_gradients();
   StepBatch share_of(const StepBatch& batch) const;
   double over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const;

@@ -34,5 +34,23 @@ TEST(TrainStep, bfloat16_follows_the_float32_loss) {
   EXPECT_NEAR(rounded.train(0, 10), want, 0.02 * want);
 }
 
+TEST(TrainStep, stored_latents_give_the_bits_of_their_films) {
+  test::Trainee plain(test::small_config(4, 4)), mixed(test::small_config(4, 4));
+  for (int64_t step = 0; step < 4; ++step) {
+    const StepBatch films = test::scene_batch(step, 0, 4);
+    StepBatch batch = films;
+    batch.video = films.video.clone();
+    batch.latents.resize(4);
+    for (const int64_t slot : {0, 1, 3}) {
+      if (step == 2 && slot == 1) continue;
+      batch.latents[static_cast<size_t>(slot)] =
+          mixed.tokenizer.encode(films.video.narrow(0, slot, 1))[0].clone();
+      batch.video[slot].zero_();
+    }
+    EXPECT_EQ(mixed.step(batch, step).loss, plain.step(films, step).loss);
+  }
+  test::expect_same_weights(plain, mixed);
+}
+
 }  // namespace
 }  // namespace orrery
