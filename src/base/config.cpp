@@ -19,6 +19,7 @@ constexpr auto kNonFinite = words("stop", "skip", "zero");
 constexpr auto kEma = words("none", "constant", "power", "flow_grpo");
 constexpr auto kTimeTable = words("discrete", "continuous");
 constexpr auto kTimeLaw = words("logit_normal", "uniform", "waver");
+constexpr auto kUncached = words("encode", "refuse");
 constexpr auto kTokenizerKind = words("linear", "wan");
 constexpr auto kTextKind = words("hash");
 constexpr auto kMemoryPolicy = words("none", "full", "mm_only", "block_wise", "linear_selfattn",
@@ -58,6 +59,9 @@ std::span<const std::string_view> names_of(TimeTable) {
 }
 std::span<const std::string_view> names_of(TimeLaw) {
   return kTimeLaw;
+}
+std::span<const std::string_view> names_of(Uncached) {
+  return kUncached;
 }
 std::span<const std::string_view> names_of(TokenizerKind) {
   return kTokenizerKind;

@@ -22,6 +22,7 @@ enum class NonFinite { stop, skip, zero };  // what to do with a gradient that h
 enum class Ema { none, constant, power, flow_grpo };
 enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 entries, or from u directly
 enum class TimeLaw { logit_normal, uniform, waver };
+enum class Uncached { encode, refuse };  // of films that data.cache lacks
 enum class TokenizerKind { linear, wan };
 enum class TextKind { hash };
 // Which activations backward makes again (the rest is kept): none, all of each block, the modes of
@@ -54,6 +55,7 @@ std::span<const std::string_view> names_of(NonFinite);
 std::span<const std::string_view> names_of(Ema);
 std::span<const std::string_view> names_of(TimeTable);
 std::span<const std::string_view> names_of(TimeLaw);
+std::span<const std::string_view> names_of(Uncached);
 std::span<const std::string_view> names_of(TokenizerKind);
 std::span<const std::string_view> names_of(TextKind);
 std::span<const std::string_view> names_of(MemoryPolicy);
@@ -97,6 +99,9 @@ struct DataConfig {
   int64_t image_batches = 1;               // batches of images in one cycle of the mixture
   int64_t video_batches = 3;               // batches of films in one cycle of the mixture
   int64_t image_batch = 0;                 // images in a batch over all ranks; 0: train.batch
+  std::string cache;  // folder made by orrery encode, read in place of encoding films; empty: none
+  Uncached uncached =
+      Uncached::encode;              // films that it lacks, or that changed: encode at each step, or refuse
   int64_t held_out = 0;              // films kept from training for samples and evaluation (last by name)
   double max_bad_fraction = 0.05;    // training stops when more of the films than this cannot be read
   int64_t max_pixels = 7680 * 4320;  // larger frames are refused before they are decoded

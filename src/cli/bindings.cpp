@@ -42,6 +42,9 @@ void bind_data(Settings& s, DataConfig& c) {
   s.bind("data.image_batches", c.image_batches, "batches of images in one cycle of the mixture", at_least(1));
   s.bind("data.video_batches", c.video_batches, "batches of films in one cycle of the mixture", at_least(1));
   s.bind("data.image_batch", c.image_batch, "images in a batch over all ranks; 0: train.batch", at_least(0));
+  s.bind("data.cache", c.cache, "folder made by orrery encode, read in place of encoding films; empty: none");
+  s.bind("data.uncached", c.uncached,
+         "films that data.cache lacks, or that changed since: encode them at each step, or refuse the run");
   s.bind("data.held_out", c.held_out, "films kept from training for samples and evaluation (last by name)",
          at_least(0));
   s.bind("data.max_bad_fraction", c.max_bad_fraction,

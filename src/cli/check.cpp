@@ -95,6 +95,7 @@ const std::vector<Rule>& effects() {
       {"data.image_batches", has_images, "data.image_path"},
       {"data.video_batches", has_images, "data.image_path"},
       {"data.image_batch", has_images, "data.image_path"},
+      {"data.uncached", [](const Config& c) { return !c.data.cache.empty(); }, "data.cache"},
       {"data.stride", has_films, "data.frames > 1"},
       {"flow.condition_frames", has_films, "data.frames > 1"},
       {"flow.condition_weights", has_films, "data.frames > 1"},

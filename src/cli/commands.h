@@ -16,6 +16,7 @@ Exit run_generate(const std::vector<std::string>& arguments);
 Exit run_metrics(const std::vector<std::string>& arguments);
 Exit run_plan(const std::vector<std::string>& arguments);
 Exit run_parity(const std::vector<std::string>& arguments);
+Exit run_encode(const std::vector<std::string>& arguments);
 Exit run_forward(const std::vector<std::string>& arguments);
 Exit run_tokenize(const std::vector<std::string>& arguments);
 Exit run_train(const std::vector<std::string>& arguments);

@@ -21,6 +21,7 @@ struct Command {
 
 constexpr std::array kCommands = {
     Command{"train", "train a model on films", orrery::cli::run_train},
+    Command{"encode", "encode the films of a run once, for training to read", orrery::cli::run_encode},
     Command{"generate", "make films with a trained model", orrery::cli::run_generate},
     Command{"metrics", "measure how close films are to the true ones", orrery::cli::run_metrics},
     Command{"plan", "say what memory and time a configuration takes", orrery::cli::run_plan},

@@ -96,6 +96,12 @@ RunTokenizer make_tokenizer(const Config& config, at::Device device, const Datas
   return with_record(fit_linear(config, films));
 }
 
+RunTokenizer starting_tokenizer(const Config& config, at::Device device, const Dataset& films) {
+  const fs::path load = config.ckpt.load, weights = fs::is_directory(load) ? load : load.parent_path();
+  if (!config.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, config, device);
+  return make_tokenizer(config, device, films);
+}
+
 void save_tokenizer(const fs::path& folder, const TokenizerRecord& record) {
   save_safetensors(folder / kFile, record.tensors, record.facts);
 }

@@ -28,6 +28,10 @@ struct RunTokenizer {
 // weights of tokenizer.weights, on `device`; "random" draws them from train.seed, for tests and trials.
 RunTokenizer make_tokenizer(const Config& config, at::Device device, const Dataset& films);
 
+// What a new run starts with: the one that lies beside the weights of ckpt.load, if there is one, else as
+// above.
+RunTokenizer starting_tokenizer(const Config& config, at::Device device, const Dataset& films);
+
 // tokenizer.safetensors of a folder. load: the linear tokenizer that was saved there, or the Wan autoencoder
 // of the settings; throws Error unless that is the one whose record lies there.
 void save_tokenizer(const std::filesystem::path& folder, const TokenizerRecord& record);

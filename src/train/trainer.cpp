@@ -11,6 +11,7 @@
 #include "ckpt/folder_lock.h"
 #include "data/loader.h"
 #include "data/video_folder.h"
+#include "infer/use_cache.h"
 #include "parallel/agreement.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_saver.h"
@@ -28,14 +29,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Weights mean nothing without their tokenizer: a resumed run and one that starts from our own weights take
-// the one that lies beside them. Otherwise it is made from the settings, the same one on every rank.
+// A resumed run goes on with its tokenizer.
 RunTokenizer tokenizer_of(const Config& c, const Dataset& films, const std::optional<Checkpoint>& checkpoint,
                           at::Device device) {
-  const fs::path load = c.ckpt.load, weights = fs::is_directory(load) ? load : load.parent_path();
-  if (checkpoint) return load_tokenizer(checkpoint->folder(), c, device);
-  if (!c.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, c, device);
-  return make_tokenizer(c, device, films);
+  return checkpoint ? load_tokenizer(checkpoint->folder(), c, device) : starting_tokenizer(c, device, films);
 }
 
 // One job at a time in a run folder; what an interrupted one left goes. The first rank holds the lock.
@@ -79,6 +76,7 @@ ParallelDiT make_parallel(const Config& c, DiT& net, const Mesh& mesh, at::Devic
 
 StepBatch step_batch(Batch&& batch) {
   return {.video = std::move(batch.video),
+          .latents = std::move(batch.latents),
           .captions = std::move(batch.captions),
           .padding_mask = std::move(batch.padding_mask),
           .samples = std::move(batch.samples),
@@ -102,14 +100,15 @@ class Training {
         resume_(resume_of(config, world, start)),
         device_(device_of(config.numerics, world.local_rank())),
         tokenizer_(tokenizer_of(config, *data_.train, resume_.from, device_)),
-        text_(make_text_encoder(config)),
+        run_data_(run_data(config, data_, tokenizer_.record)),
+        text_(run_text(config)),
         device_comm_(device_comm(config.numerics, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_.get())),
         net_(make_network(config)),
         model_(make_parallel(config, *net_, mesh_, device_, resume_.from.has_value(), notes_)),
         step_(config, *net_, model_, mesh_, *tokenizer_.tokenizer, *text_),
         generator_(config, *net_, model_.denoiser, *tokenizer_.tokenizer, *text_),
-        files_(loader_parts(config.data, data_, config.train.batch), config.data.max_bad_fraction) {}
+        files_(run_data_.parts, config.data.max_bad_fraction) {}
 
   Exit run() {
     int64_t done = restore(resume_, config_, state(), same_run(start_));
@@ -125,7 +124,7 @@ class Training {
     CheckpointSaver saver(config_, state(), start_.settings,
                           [&log](const SaveReport& report) { log.checkpoint(report); });
     step_.before_update = [&saver] { saver.before_update(); };
-    Loader loader(loader_parts(config_.data, data_, config_.train.batch), loader_config(done));
+    Loader loader(run_data_.parts, loader_config(done));
     const double begin = seconds();
     const int64_t start = done;
     for (; done < config_.train.steps && !is_stopped(); ++done) one_step(loader, log, saver, done);
@@ -156,6 +155,7 @@ class Training {
   void first_lines(RunLog& log, int64_t done, const std::string& recompute) {
     for (const std::string& note : notes_) log.note(note);
     for (const std::string& note : resume_.notes) log.note(note);
+    for (const std::string& note : run_data_.notes) log.note(note);
     if (done > 0) log.note(text_of("resumed after step ", done));
     if (!start_.plan.empty()) log.note(start_.plan);
     if (!recompute.empty()) log.note(recompute);
@@ -234,6 +234,7 @@ class Training {
   Resume resume_;
   const at::Device device_;
   RunTokenizer tokenizer_;
+  RunData run_data_;
   std::unique_ptr<TextEncoder> text_;
   std::unique_ptr<Comm> device_comm_;
   Mesh mesh_;

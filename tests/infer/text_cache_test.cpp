@@ -1,0 +1,63 @@
+#include "infer/text_cache.h"
+
+#include <ATen/ops/equal.h>
+#include <gmock/gmock.h>
+
+#include "base/error.h"
+#include "fixtures.h"
+#include "model/hash_text.h"
+
+namespace orrery {
+namespace {
+
+const std::vector<std::string> kPrompts = {"", "lift the block", "push the block", "näh"};
+
+// A folder with the first three prompts' embeddings.
+class TextCacheTest : public testing::Test {
+ protected:
+  TextCacheTest() {
+    ShardCache::prepare(folder, {});
+    for (int64_t rank = 0; rank < 2; ++rank)
+      encode_prompts(encoder, {.prompts = {kPrompts.begin(), kPrompts.begin() + 3},
+                               .folder = folder,
+                               .per_shard = 1,
+                               .rank = rank,
+                               .ranks = 2});
+  }
+  CachedText text(int64_t tokens = 4) {
+    return {std::make_shared<const ShardCache>(folder), tokens, 6, [this] {
+              ++made;
+              return std::make_unique<HashText>(4, 6);
+            }};
+  }
+  test::ScratchFolder scratch;
+  const std::filesystem::path folder = scratch / "text";
+  const HashText encoder{4, 6};
+  int64_t made = 0;
+};
+
+TEST_F(TextCacheTest, embeddings_are_the_encoders_and_it_is_made_when_it_is_needed) {
+  const CachedText cached = text();
+  const std::vector<std::string> stored(kPrompts.begin(), kPrompts.begin() + 3);
+  EXPECT_TRUE(at::equal(cached.encode(stored), encoder.encode(stored)));
+  EXPECT_EQ(made, 0);
+  EXPECT_TRUE(at::equal(cached.encode(kPrompts), encoder.encode(kPrompts)));
+  EXPECT_TRUE(at::equal(cached.encode(kPrompts), encoder.encode(kPrompts)));
+  EXPECT_EQ(made, 1);
+}
+
+TEST_F(TextCacheTest, embeddings_of_another_shape_are_refused) {
+  EXPECT_THROW(text(5).encode({kPrompts[0]}), Error);
+}
+
+TEST_F(TextCacheTest, a_prompt_of_the_same_digest_is_not_taken_for_another) {
+  const ShardCache cache(folder);
+  const auto& [name, entry] = *cache.items().begin();
+  ShardCache::write(folder, cache.next_shard(),
+                    {{name, "another prompt", {{"embedding", cache.tensor(entry, "embedding")}}}});
+  EXPECT_TRUE(at::equal(text().encode({entry.about}), encoder.encode({entry.about})));
+  EXPECT_EQ(made, 1);
+}
+
+}  // namespace
+}  // namespace orrery
