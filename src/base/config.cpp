@@ -21,7 +21,8 @@ constexpr auto kTimeTable = words("discrete", "continuous");
 constexpr auto kTimeLaw = words("logit_normal", "uniform", "waver");
 constexpr auto kUncached = words("encode", "refuse");
 constexpr auto kTokenizerKind = words("linear", "wan");
-constexpr auto kTextKind = words("hash");
+constexpr auto kTextKind = words("hash", "reason1", "t5", "table");
+constexpr auto kLayerJoin = words("full_concat", "mean_pooling", "pool_every_n_layers_and_concat");
 constexpr auto kMemoryPolicy = words("none", "full", "mm_only", "block_wise", "linear_selfattn",
                                      "predict2_2b_720", "predict2_14b_720", "predict2_2b_720_aggressive",
                                      "predict2_2b_720_aggressive_v2", "predict2_14b_720_aggressive", "auto");
@@ -68,6 +69,9 @@ std::span<const std::string_view> names_of(TokenizerKind) {
 }
 std::span<const std::string_view> names_of(TextKind) {
   return kTextKind;
+}
+std::span<const std::string_view> names_of(LayerJoin) {
+  return kLayerJoin;
 }
 std::span<const std::string_view> names_of(MemoryPolicy) {
   return kMemoryPolicy;

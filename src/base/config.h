@@ -24,7 +24,10 @@ enum class TimeTable { discrete, continuous };  // sigma from a table of 1000 en
 enum class TimeLaw { logit_normal, uniform, waver };
 enum class Uncached { encode, refuse };  // of films that data.cache lacks
 enum class TokenizerKind { linear, wan };
-enum class TextKind { hash };
+enum class TextKind { hash, reason1, t5, table };
+// How the outputs of a language model's layers become one embedding (names of cosmos-predict2.5): one behind
+// the other, their mean, or the means of five consecutive ones.
+enum class LayerJoin { full_concat, mean_pooling, pool_every_n_layers_and_concat };
 // Which activations backward makes again (the rest is kept): none, all of each block, the modes of
 // cosmos-predict2.5 under their names, or the cheapest set that fits memory.limit_gib.
 enum class MemoryPolicy {
@@ -58,6 +61,7 @@ std::span<const std::string_view> names_of(TimeLaw);
 std::span<const std::string_view> names_of(Uncached);
 std::span<const std::string_view> names_of(TokenizerKind);
 std::span<const std::string_view> names_of(TextKind);
+std::span<const std::string_view> names_of(LayerJoin);
 std::span<const std::string_view> names_of(MemoryPolicy);
 std::span<const std::string_view> names_of(SamplerKind);
 std::span<const std::string_view> names_of(Sigmas);
@@ -182,9 +186,14 @@ struct TokenizerConfig {
 };
 
 struct TextConfig {
-  TextKind kind = TextKind::hash;  // hash: a fixed random vector a word
-  int64_t tokens = 0;              // length of the embedding, longer prompts are cut; 0: the model preset's
-  int64_t channels = 0;            // width of the embedding; 0: the model preset's
+  TextKind kind = TextKind::hash;  // hash: a fixed random vector a word; reason1, t5: networks; table: a file
+  std::string weights;             // reason1, t5: weights of the network, a file or a folder of any format
+  std::string tokenizer;  // reason1: tokenizer.json, t5: spiece.model; empty: the one in the weights' folder
+  std::string path;       // table: embeddings by prompt, a file or a dataset's folder
+  LayerJoin join = LayerJoin::full_concat;  // reason1: how the layers' outputs become one embedding
+  Dtype dtype = Dtype::bfloat16;            // reason1, t5: weights and activations of the network
+  int64_t tokens = 0;    // length of the embedding, longer prompts are cut; 0: the model preset's
+  int64_t channels = 0;  // width of the embedding; 0: the model preset's
   bool operator==(const TextConfig&) const = default;
 };
 

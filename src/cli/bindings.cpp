@@ -133,7 +133,12 @@ void bind_tokenizer(Settings& s, TokenizerConfig& c) {
 }
 
 void bind_text(Settings& s, TextConfig& c) {
-  s.bind("text.kind", c.kind, "hash: a fixed random vector a word");
+  s.bind("text.kind", c.kind, "hash: a fixed random vector a word; reason1, t5: networks; table: a file");
+  s.bind("text.weights", c.weights, "reason1, t5: weights of the network, a file or a folder");
+  s.bind("text.tokenizer", c.tokenizer, "tokenizer.json or spiece.model; empty: the one beside the weights");
+  s.bind("text.path", c.path, "table: embeddings by prompt, a file or a dataset's folder");
+  s.bind("text.join", c.join, "reason1: how the layers' outputs become one embedding");
+  s.bind("text.dtype", c.dtype, "reason1, t5: weights and activations of the network");
   s.bind("text.tokens", c.tokens, "length of the embedding, longer prompts are cut; 0: the preset's",
          at_least(0));
   s.bind("text.channels", c.channels, "width of the embedding; 0: the preset's", at_least(0));

@@ -53,6 +53,10 @@ HashText::HashText(int64_t tokens, int64_t channels) : tokens_(tokens), channels
           " tokens of ", channels, " channels, wanted 1 to ", kMaxSize, " each (text.tokens, text.channels)");
 }
 
+std::string HashText::identity() const {
+  return text_of("hash tokens ", tokens_, " channels ", channels_);
+}
+
 at::Tensor HashText::encode(const std::vector<std::string>& prompts) const {
   at::Tensor embedding = at::zeros({std::ssize(prompts), tokens_, channels_}, at::kFloat);
   float* prompt_row = embedding.mutable_data_ptr<float>();

@@ -14,6 +14,7 @@ class HashText final : public TextEncoder {
   at::Tensor encode(const std::vector<std::string>& prompts) const override;
   int64_t tokens() const override { return tokens_; }
   int64_t channels() const override { return channels_; }
+  std::string identity() const override;
 
  private:
   int64_t tokens_, channels_;

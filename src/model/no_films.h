@@ -22,6 +22,7 @@ class NoText final : public TextEncoder {
   }
   int64_t tokens() const override { return 0; }
   int64_t channels() const override { return 0; }
+  std::string identity() const override { return "none"; }
 };
 
 }  // namespace orrery

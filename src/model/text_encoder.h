@@ -1,6 +1,6 @@
 #pragma once
-// The seam between prompts and the embeddings that the model attends to: the hash stand-in (hash_text.h) and
-// the released text encoder stand behind it.
+// The seam between prompts and the embeddings that the model attends to: the hash stand-in (hash_text.h), the
+// released text encoders and tables of embeddings (infer/make_text_encoder.h) stand behind it.
 #include <ATen/core/Tensor.h>
 
 #include <string>
@@ -11,10 +11,14 @@ namespace orrery {
 class TextEncoder {
  public:
   virtual ~TextEncoder() = default;
-  virtual at::Tensor encode(
-      const std::vector<std::string>& prompts) const = 0;  // float32 [B, tokens, channels]
+  // (B, tokens, channels), float32 or bfloat16, on any device. A prompt's embedding does not depend on the
+  // others, nor on how often it was made. Records nothing.
+  virtual at::Tensor encode(const std::vector<std::string>& prompts) const = 0;
   virtual int64_t tokens() const = 0;
   virtual int64_t channels() const = 0;
+  // What its embeddings depend on, in one line: kind, sizes, digests of weights and tokenizer. Encoders of
+  // one identity give the same embeddings, up to the order of sums.
+  virtual std::string identity() const = 0;
 };
 
 }  // namespace orrery

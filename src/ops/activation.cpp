@@ -2,8 +2,10 @@
 
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
+#include <ATen/ops/threshold_backward.h>
 
 #include "autograd/tape.h"
 
@@ -30,6 +32,18 @@ class Silu final : public Op {
   Tensors jvp(const Saved& s, const Tensors& t) const override { return {at::silu_backward(t[0], s.in(0))}; }
 };
 
+class Relu final : public Op {
+ public:
+  std::string_view name() const override { return "relu"; }
+  Tensors forward(const Tensors& in) const override { return {at::relu(in[0])}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    return {at::threshold_backward(dout[0], s.in(0), 0)};
+  }
+  Tensors jvp(const Saved& s, const Tensors& t) const override {
+    return {at::threshold_backward(t[0], s.in(0), 0)};
+  }
+};
+
 }  // namespace
 
 Variable ops::gelu(const Variable& x) {
@@ -37,6 +51,9 @@ Variable ops::gelu(const Variable& x) {
 }
 Variable ops::silu(const Variable& x) {
   return apply_op(std::make_shared<Silu>(), {x})[0];
+}
+Variable ops::relu(const Variable& x) {
+  return apply_op(std::make_shared<Relu>(), {x})[0];
 }
 
 }  // namespace orrery

@@ -3,6 +3,8 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cos.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/embedding_dense_backward.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/sin.h>
 
@@ -43,12 +45,37 @@ class TimestepEmbedding final : public Op {
   int64_t half_;
 };
 
+class Embedding final : public Op {
+ public:
+  explicit Embedding(at::Tensor ids) : ids_(std::move(ids)) {}
+  std::string_view name() const override { return "embedding"; }
+  bool saves_input(size_t) const override { return false; }
+  Tensors forward(const Tensors& in) const override { return {at::embedding(in[0], ids_)}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override {
+    return {at::embedding_dense_backward(dout[0], ids_, s.in_shape(0)[0], /*padding_idx=*/-1, false)};
+  }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return {at::embedding(t[0], ids_)}; }
+
+ private:
+  at::Tensor ids_;
+};
+
 }  // namespace
 
 Variable ops::timestep_embedding(const Variable& t, int64_t channels) {
   require(channels > 0 && channels % 2 == 0, "timestep_embedding: ", channels,
           " channels, wanted an even number");
   return apply_op(std::make_shared<TimestepEmbedding>(channels), {t})[0];
+}
+
+Variable ops::embedding(const at::Tensor& ids, const Variable& table) {
+  require(ids.scalar_type() == at::kLong && table.dim() == 2, "embedding: ids are ", ids.scalar_type(),
+          ", the table ", at::IntArrayRef(table.shape()), "; wanted int64 and (V,D)");
+  if (ids.numel() > 0 && ids.is_cpu())  // on a GPU the kernel checks, and the host need not wait
+    require(ids.min().item<int64_t>() >= 0 && ids.max().item<int64_t>() < table.size(0),
+            "embedding: ids from ", ids.min().item<int64_t>(), " to ", ids.max().item<int64_t>(),
+            ", the table has ", table.size(0), " rows");
+  return apply_op(std::make_shared<Embedding>(ids), {table})[0];
 }
 
 }  // namespace orrery

@@ -8,4 +8,7 @@ namespace orrery::ops {
 // networks/minimal_v4_dit.py, Timesteps.)
 Variable timestep_embedding(const Variable& t, int64_t channels);
 
+// Rows of table (V,D) for ids (...) of type int64, from 0 to V - 1: (...,D).
+Variable embedding(const at::Tensor& ids, const Variable& table);
+
 }  // namespace orrery::ops

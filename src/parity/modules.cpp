@@ -10,6 +10,7 @@
 #include "parity/prep.h"
 #include "parity/registry.h"
 #include "parity/sampler.h"
+#include "parity/text.h"
 #include "parity/wan_vae.h"
 
 namespace orrery {
@@ -54,6 +55,11 @@ std::span<const CaseModule> case_modules() {
       {"prep_dit_condition", run_prep_dit_condition},
       {"prep_dit_data", run_prep_dit_data},
       {"prep_dit_pad", run_prep_dit_pad},
+      {"text_prompt_ids", run_text_prompt_ids},
+      {"qwen25_text", run_qwen25_text},
+      {"op_mean_normalize", run_op_mean_normalize},
+      {"reason1_embedding", run_reason1_embedding},
+      {"t5_encoder", run_t5_encoder},
       {"merge_soup", run_merge},
       {"merge_task_arithmetic", run_merge},
       {"merge_ties", run_merge},

@@ -1,12 +1,14 @@
 // Every op in double: central difference, adjoint identity to 1e-10, jvp (autograd/gradcheck.h).
 #include "autograd/gradcheck.h"
 
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include "base/rng.h"
 #include "ops/activation.h"
 #include "ops/adaln.h"
 #include "ops/attention.h"
+#include "ops/biased_attention.h"
 #include "ops/channel_norm.h"
 #include "ops/conv3d.h"
 #include "ops/conv_input.h"
@@ -56,6 +58,19 @@ TEST(Gradcheck, attention_of_unequal_lengths) {
             {random({2, 5, 3, 4}, 1), random({2, 7, 3, 4}, 2), random({2, 7, 3, 4}, 3)});
 }
 
+TEST(Gradcheck, biased_attention_with_shared_key_heads) {
+  for (const int64_t key_heads : {1, 2, 4})
+    gradcheck([](V in) { return Variables{ops::biased_attention(in[0], in[1], in[2], in[3], 0.7)}; },
+              {random({2, 5, 4, 6}, 1), random({2, 3, key_heads, 6}, 2), random({2, 3, key_heads, 6}, 3),
+               random({key_heads == 2 ? 1 : 4, 5, 3}, 4)});
+}
+
+TEST(Gradcheck, causal_attention) {
+  const Variable bias(ops::causal_bias(5, at::kDouble));
+  gradcheck([&](V in) { return Variables{ops::biased_attention(in[0], in[1], in[2], bias, 0.5)}; },
+            {random({2, 5, 2, 4}, 1), random({2, 5, 2, 4}, 2), random({2, 5, 2, 4}, 3)});
+}
+
 TEST(Gradcheck, linear_with_and_without_bias) {
   gradcheck([](V in) { return Variables{ops::linear(in[0], in[1], in[2])}; },
             {random({2, 3, 5}, 1), random({4, 5}, 2), random({4}, 3)});
@@ -64,7 +79,11 @@ TEST(Gradcheck, linear_with_and_without_bias) {
 }
 
 TEST(Gradcheck, activations) {
-  gradcheck([](V in) { return Variables{ops::gelu(in[0]), ops::silu(in[0])}; }, {random({17}, 1)});
+  gradcheck(
+      [](V in) {
+        return Variables{ops::gelu(in[0]), ops::silu(in[0]), ops::relu(in[0])};
+      },
+      {random({17}, 1)});
 }
 
 TEST(Gradcheck, elementwise_with_broadcast) {
@@ -142,6 +161,11 @@ TEST(Gradcheck, with_halo_with_history_and_without) {
 
 TEST(Gradcheck, timestep_embedding) {
   gradcheck([](V in) { return Variables{ops::timestep_embedding(in[0], 10)}; }, {random({2, 3}, 1)});
+}
+
+TEST(Gradcheck, embedding) {
+  const at::Tensor ids = at::tensor({2, 0, 2, 4}, at::kLong).view({2, 2});
+  gradcheck([&](V in) { return Variables{ops::embedding(ids, in[0])}; }, {random({5, 3}, 1)});
 }
 
 TEST(Gradcheck, losses_and_reductions) {

@@ -1,0 +1,90 @@
+#include "infer/reason1_text.h"
+
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+
+#include <map>
+
+#include "autograd/tape.h"
+#include "base/error.h"
+#include "ckpt/key_rules.h"
+#include "infer/network_files.h"
+#include "model/layer_join.h"
+#include "ops/numeric.h"
+#include "text/chat_template.h"
+
+namespace orrery {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kGroup = 5;  // n_layers_per_group of cosmos-predict2.5
+
+bool has_prefix(const WeightFile& file, std::string_view prefix) {
+  const auto found = file.entries().lower_bound(std::string(prefix));
+  return found != file.entries().end() && found->first.starts_with(prefix);
+}
+
+}  // namespace
+
+std::unique_ptr<Reason1Net> load_reason1(const fs::path& path, at::ScalarType type, at::Device device) {
+  const std::unique_ptr<WeightFile> weights = open_weights(path);
+  const QwenTextConfig config = network_config(path, qwen_text_config);
+  const bool is_nested = has_prefix(*weights, "model.language_model.");
+  auto net = std::make_unique<Reason1Net>(is_nested ? "model.language_model" : "model", config);
+  net->materialize(device, type);
+  net->set_needs_grad(false);
+  LoadRequest request;
+  for (const Parameter* p : net->parameters())
+    request.parameters.push_back({p->key(), p->shape(), 0, p->value()});
+  for (const std::string unused : {"lm_head.", "visual.", "model.visual."})
+    if (has_prefix(*weights, unused)) request.partial.push_back(unused + "*");
+  load_shards(*weights, request);
+  return net;
+}
+
+Reason1Text::Reason1Text(std::unique_ptr<Reason1Net> net, const fs::path& tokenizer, LayerJoin join,
+                         int64_t tokens)
+    : net_(std::move(net)),
+      tokenizer_(tokenizer),
+      tokenizer_digest_(digest_of_file(tokenizer)),
+      join_(join),
+      tokens_(tokens) {
+  const int64_t most = net_->text.config.max_position_embeddings;
+  require(tokens >= 1 && tokens <= most, "reason1 text: ", tokens, " tokens, wanted 1 to ", most);
+  tokenizer_.added_id(kPadToken);
+}
+
+int64_t Reason1Text::channels() const {
+  return net_->text.config.hidden_size * num_joined(net_->text.config.num_hidden_layers, join_, kGroup);
+}
+
+at::Tensor Reason1Text::encode(const std::vector<std::string>& prompts) const {
+  const NoRecording frozen;
+  std::map<std::string, at::Tensor> known;
+  std::vector<at::Tensor> embeddings;
+  for (const std::string& prompt : prompts) {
+    at::Tensor& embedding = known[prompt];
+    if (!embedding.defined()) embedding = encode_one(prompt);
+    embeddings.push_back(embedding);
+  }
+  require(!embeddings.empty(), "reason1 text: no prompts");
+  return at::stack(embeddings);
+}
+
+at::Tensor Reason1Text::encode_one(const std::string& prompt) const {
+  const std::vector<int64_t> ids =
+      chat_ids(tokenizer_, chat_of(kReason1System, prompt), tokens_, tokenizer_.added_id(kPadToken));
+  const at::Device device = net_->text.norm.weight.value().device();
+  const at::Tensor on_device =
+      to_device(at::tensor(ids, at::kLong), at::TensorOptions(device).dtype(at::kLong));
+  return join_layers(net_->text.hidden_states(on_device.unsqueeze(0)), join_, kGroup).squeeze(0);
+}
+
+std::string Reason1Text::identity() const {
+  std::call_once(digested_, [this] { digest_ = digest_of_weights(*net_); });
+  return text_of("reason1 weights ", digest_, " ", net_->text.norm.weight.variable().dtype(), " tokenizer ",
+                 tokenizer_digest_, " ", name_of(join_), " tokens ", tokens_);
+}
+
+}  // namespace orrery
