@@ -35,6 +35,7 @@ endfunction()
 dependency(boost_options Boost::program_options boost/program_options.hpp boost_program_options)
 dependency(json nlohmann_json::nlohmann_json nlohmann/json.hpp)
 dependency(xxhash PkgConfig::XXHASH xxhash.h xxhash)
+dependency(sentencepiece sentencepiece::none sentencepiece_processor.h sentencepiece)  # its package names the trainer too
 
 add_library(aten INTERFACE)
 target_include_directories(aten SYSTEM INTERFACE ${site}/torch/include)

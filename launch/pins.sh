@@ -9,6 +9,7 @@ debian_libraries=(
   libhdf5-dev
   libicu-dev
   libopenmpi-dev openmpi-bin
+  libsentencepiece-dev
   libxxhash-dev
   nlohmann-json3-dev
 )

@@ -28,7 +28,7 @@ WRAPPED = [
     (r"mpi\.h", {"src/parallel", "tests/mpi_main.cpp"}),
     (r"nccl\w*\.h", {"src/parallel/cuda"}),
     (r"(cudnn|cublas|cuda|cub/|c10/cuda|ATen/cuda)", {"src/ops/cuda", "src/optim/cuda", "src/parallel/cuda", "tests/parallel", "tests/train"}),
-    (r"unicode/", {"src/text", "tests/text"}),
+    (r"(unicode/|sentencepiece)", {"src/text", "tests/text"}),
     (r"boost/(?!crc)", {"src/cli"}),
 ]
 BANNED = [

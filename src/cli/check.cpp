@@ -24,6 +24,9 @@ int64_t latent_frames(const Config& c) {
 bool is_lambda(LrSchedule s) {
   return s == LrSchedule::lambda_linear || s == LrSchedule::lambda_cosine;
 }
+bool reads_text(const Config& c) {
+  return c.text.kind == TextKind::reason1 || c.text.kind == TextKind::t5;
+}
 bool in_films(const Config& c, int64_t most_given) {
   return latent_frames(c) == 1 || most_given <= latent_frames(c);
 }
@@ -74,6 +77,10 @@ const std::vector<Rule>& requirements() {
        "the file or folder of the autoencoder's weights, or random (tokenizer.kind=wan)"},
       {"tokenizer.encode_window", [](const Config& c) { return c.tokenizer.encode_window % 4 == 0; },
        "a multiple of 4"},
+      {"text.weights", [](const Config& c) { return !reads_text(c) || !c.text.weights.empty(); },
+       "the file or folder of the text encoder's weights (text.kind=reason1 or t5)"},
+      {"text.path", [](const Config& c) { return c.text.kind != TextKind::table || !c.text.path.empty(); },
+       "a file or folder of embeddings (text.kind=table)"},
       {"parallel.replicate",
        [](const Config& c) { return c.parallel.replicate != 0 || c.parallel.shard != 0; },
        "a number, because parallel.shard is 0 too: one of them is what the other leaves"},
@@ -121,6 +128,11 @@ const std::vector<Rule>& effects() {
       {"tokenizer.dtype", is_wan, "tokenizer.kind=wan"},
       {"tokenizer.encode_window", is_wan, "tokenizer.kind=wan"},
       {"tokenizer.decode_window", is_wan, "tokenizer.kind=wan"},
+      {"text.weights", reads_text, "text.kind=reason1 or t5"},
+      {"text.tokenizer", reads_text, "text.kind=reason1 or t5"},
+      {"text.dtype", reads_text, "text.kind=reason1 or t5"},
+      {"text.join", [](const Config& c) { return c.text.kind == TextKind::reason1; }, "text.kind=reason1"},
+      {"text.path", [](const Config& c) { return c.text.kind == TextKind::table; }, "text.kind=table"},
       {"sample.shift", [](const Config& c) { return c.sample.sigmas == Sigmas::linear; },
        "sample.sigmas=linear"},
       {"sample.negative_prompt",

@@ -11,6 +11,7 @@
 #include "cli/ranks_here.h"
 #include "infer/cache_facts.h"
 #include "infer/encode_films.h"
+#include "infer/make_text_encoder.h"
 #include "infer/text_cache.h"
 #include "infer/world_model.h"
 #include "parallel/agreement.h"
@@ -105,7 +106,8 @@ void encode_text(const Request& r, const Config& c, const DataSets& sets, World&
   std::string prompts = text_of(job.first_shard, "\n");
   for (const std::string& prompt : job.prompts) prompts += prompt + "\n";
   require_agreement(world.comm(), "prompts to encode", hex_of(digest_of(prompts)));
-  if (!job.prompts.empty()) encode_prompts(*make_text_encoder(c), job);
+  if (!job.prompts.empty())
+    encode_prompts(*make_text_encoder(c, device_of(c.numerics, world.local_rank())), job);
   world.comm().barrier("prompts").wait();
   if (world.is_first())
     std::cout << "embeddings of " << job.prompts.size() << " prompts: " << cache->folder().string() << "\n";

@@ -1,6 +1,7 @@
 // orrery generate: films of samples in files (generate_films.h); a film from a prompt and a first image or
 // film; or the figures of such films.
 #include "infer/generate.h"
+#include "infer/make_text_encoder.h"
 
 #include <iostream>
 
@@ -49,7 +50,7 @@ void print(const Evaluation& e, const std::string& out) {
 void generate(const GenerateOptions& o, const Config& c, World& world) {
   const at::Device device = device_of(c.numerics, world.local_rank());
   const RunTokenizer tokenizer = tokenizer_of_weights(o.weights, c, device);
-  const auto text = make_text_encoder(c);
+  const auto text = make_text_encoder(c, device);
   DiT net(dit_config(c));
   net.materialize(device, scalar_type(c.numerics.dtype));
   load_weights(o.weights, net, c.sample.weights);

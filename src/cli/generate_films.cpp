@@ -12,6 +12,7 @@
 #include "ckpt/folder_lock.h"
 #include "cli/ranks_here.h"
 #include "infer/film_batch.h"
+#include "infer/make_text_encoder.h"
 #include "infer/make_tokenizer.h"
 #include "infer/request_inputs.h"
 #include "model/presets.h"
@@ -194,7 +195,7 @@ std::vector<std::string> make_all(const GenerateOptions& o, const Config& c,
   const RunTokenizer tokenizer = tokenizer_of_weights(
       o.weights, c, device, ranks.decode_together ? row_exchange(groups.on_device()) : nullptr);
   std::unique_ptr<TextEncoder> text;
-  if (ranks.all->rank() == 0) text = make_text_encoder(c);
+  if (ranks.all->rank() == 0) text = make_text_encoder(c, device);
   DiT net(dit_config(c));
   net.materialize(device, scalar_type(c.numerics.dtype));
   load_weights(o.weights, net, c.sample.weights);

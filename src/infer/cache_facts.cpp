@@ -1,6 +1,7 @@
 #include "infer/cache_facts.h"
 
 #include "ckpt/digest.h"
+#include "infer/make_text_encoder.h"
 #include "infer/world_model.h"
 #include "model/text_encoder.h"
 
@@ -44,9 +45,11 @@ CacheFacts latent_facts(const Config& c, const TokenizerRecord& tokenizer) {
 }
 
 CacheFacts text_facts(const Config& c) {
-  return {{"text.kind", std::string(name_of(c.text.kind))},
-          {"text.tokens", std::to_string(text_tokens(c))},
-          {"text.channels", std::to_string(dit_config(c).text_channels())}};
+  CacheFacts facts = {{"text.kind", std::string(name_of(c.text.kind))},
+                      {"text.tokens", std::to_string(text_tokens(c))},
+                      {"text.channels", std::to_string(dit_config(c).text_channels())}};
+  facts.merge(text_digests(c.text));
+  return facts;
 }
 
 }  // namespace orrery

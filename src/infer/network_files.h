@@ -29,9 +29,17 @@ Config network_config(const std::filesystem::path& weights, Config (*parse)(cons
   }
 }
 
+// Copies the tensors of a file or folder into the network: all of its parameters, and every tensor of the
+// file but those whose names begin with one of `unused`. One tensor is in memory at a time. Error, with the
+// lists (ckpt/key_rules.h).
+void load_network(const std::filesystem::path& weights, const Module& net,
+                  const std::vector<std::string>& unused);
+
 // Of all parameters, names and values, in the type that they have. Reads them all: seconds for a large
 // network.
 std::string digest_of_weights(const Module& net);
+// The same of a file or folder of weights, as they are stored.
+std::string digest_of_stored(const std::filesystem::path& weights);
 std::string digest_of_file(const std::filesystem::path& file);
 
 }  // namespace orrery

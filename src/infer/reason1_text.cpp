@@ -7,7 +7,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
-#include "ckpt/key_rules.h"
+#include "ckpt/weight_file.h"
 #include "infer/network_files.h"
 #include "model/layer_join.h"
 #include "ops/numeric.h"
@@ -20,26 +20,15 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kGroup = 5;  // n_layers_per_group of cosmos-predict2.5
 
-bool has_prefix(const WeightFile& file, std::string_view prefix) {
-  const auto found = file.entries().lower_bound(std::string(prefix));
-  return found != file.entries().end() && found->first.starts_with(prefix);
-}
-
 }  // namespace
 
 std::unique_ptr<Reason1Net> load_reason1(const fs::path& path, at::ScalarType type, at::Device device) {
-  const std::unique_ptr<WeightFile> weights = open_weights(path);
   const QwenTextConfig config = network_config(path, qwen_text_config);
-  const bool is_nested = has_prefix(*weights, "model.language_model.");
+  const bool is_nested = open_weights(path)->contains("model.language_model.norm.weight");
   auto net = std::make_unique<Reason1Net>(is_nested ? "model.language_model" : "model", config);
   net->materialize(device, type);
   net->set_needs_grad(false);
-  LoadRequest request;
-  for (const Parameter* p : net->parameters())
-    request.parameters.push_back({p->key(), p->shape(), 0, p->value()});
-  for (const std::string unused : {"lm_head.", "visual.", "model.visual."})
-    if (has_prefix(*weights, unused)) request.partial.push_back(unused + "*");
-  load_shards(*weights, request);
+  load_network(path, *net, {"lm_head.", "visual.", "model.visual."});
   return net;
 }
 

@@ -65,8 +65,12 @@ at::Tensor CachedText::embedding(const std::string& prompt) const {
             channels_, "]");
     return stored.to(at::kFloat);
   }
+  return encoder().encode({prompt})[0].cpu();
+}
+
+const TextEncoder& CachedText::encoder() const {
   if (encoder_ == nullptr) encoder_ = make_();
-  return encoder_->encode({prompt})[0].cpu();
+  return *encoder_;
 }
 
 at::Tensor CachedText::encode(const std::vector<std::string>& prompts) const {

@@ -37,9 +37,11 @@ class CachedText final : public TextEncoder {
   at::Tensor encode(const std::vector<std::string>& prompts) const override;
   int64_t tokens() const override { return tokens_; }
   int64_t channels() const override { return channels_; }
+  std::string identity() const override { return encoder().identity(); }
 
  private:
   at::Tensor embedding(const std::string& prompt) const;
+  const TextEncoder& encoder() const;
   std::shared_ptr<const ShardCache> cache_;
   int64_t tokens_, channels_;
   MakeEncoder make_;

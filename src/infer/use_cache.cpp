@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "data/cached_films.h"
 #include "infer/cache_facts.h"
+#include "infer/make_text_encoder.h"
 #include "infer/text_cache.h"
 #include "infer/world_model.h"
 
@@ -43,14 +44,14 @@ RunData run_data(const Config& config, const DataSets& sets, const TokenizerReco
   return data;
 }
 
-std::unique_ptr<TextEncoder> run_text(const Config& config) {
+std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device) {
   const std::filesystem::path folder = text_folder(config.data.cache);
-  if (config.data.cache.empty() || !ShardCache::exists(folder)) return make_text_encoder(config);
+  if (config.data.cache.empty() || !ShardCache::exists(folder)) return make_text_encoder(config, device);
   auto cache = std::make_shared<const ShardCache>(folder);
   cache->require_facts(text_facts(config));
   return std::make_unique<CachedText>(std::move(cache), text_tokens(config),
                                       dit_config(config).text_channels(),
-                                      [config] { return make_text_encoder(config); });
+                                      [config, device] { return make_text_encoder(config, device); });
 }
 
 }  // namespace orrery

@@ -16,6 +16,6 @@ RunData run_data(const Config& config, const DataSets& sets, const TokenizerReco
 
 // The run's text encoder, behind the embeddings that data.cache has. Throws Error where they are of another
 // encoder.
-std::unique_ptr<TextEncoder> run_text(const Config& config);
+std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device);
 
 }  // namespace orrery

@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "ckpt/key_rules.h"
 #include "flow/schedule.h"
-#include "model/hash_text.h"
 #include "model/presets.h"
 
 namespace orrery {
@@ -63,11 +62,9 @@ DiTConfig dit_config(const Config& config) {
 
 int64_t text_tokens(const Config& config) {
   if (config.text.tokens != 0) return config.text.tokens;
-  return dit_preset(config.model.preset).use_crossattn_projection ? 512 : 16;
-}
-
-std::unique_ptr<TextEncoder> make_text_encoder(const Config& config) {
-  return std::make_unique<HashText>(text_tokens(config), dit_config(config).text_channels());
+  const bool is_short =
+      config.text.kind == TextKind::hash && !dit_preset(config.model.preset).use_crossattn_projection;
+  return is_short ? 16 : 512;
 }
 
 DiTInput dit_input(const flow::DenoiserInput& in, TextForm text) {

@@ -17,9 +17,8 @@ at::Device device_of(const NumericsConfig& numerics, int local_rank);
 // they clash.
 DiTConfig dit_config(const Config& config);
 
-std::unique_ptr<TextEncoder> make_text_encoder(const Config& config);
-
-// Length of the prompts' embedding: text.tokens, or the preset's.
+// Length of the prompts' embedding: text.tokens, or 512, as all released models have; of hashed words the
+// preset's.
 int64_t text_tokens(const Config& config);
 
 // What the text of a denoiser's input is: the encoder's, or DiT::project_text of it.

@@ -101,7 +101,7 @@ class Training {
         device_(device_of(config.numerics, world.local_rank())),
         tokenizer_(tokenizer_of(config, *data_.train, resume_.from, device_)),
         run_data_(run_data(config, data_, tokenizer_.record)),
-        text_(run_text(config)),
+        text_(run_text(config, device_)),
         device_comm_(device_comm(config.numerics, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_.get())),
         net_(make_network(config)),

@@ -5,6 +5,7 @@
 #include <ATen/ops/ones.h>
 
 #include "base/rng.h"
+#include "infer/make_text_encoder.h"
 #include "infer/film_maker.h"
 #include "model/linear_tokenizer.h"
 
@@ -38,7 +39,7 @@ struct SmallModel {
       : config(c),
         net(dit_config(c)),
         tokenizer(pixel_tokenizer(c.tokenizer.channels)),
-        text(make_text_encoder(c)) {
+        text(make_text_encoder(c, at::kCPU)) {
     net.materialize(device, scalar_type(c.numerics.dtype));
     net.initialize(1);
     uint64_t number = 100;

@@ -2,6 +2,7 @@
 // A planned step beside a real one whose memory is counted.
 #include <gtest/gtest.h>
 
+#include "infer/make_text_encoder.h"
 #include "base/memory.h"
 #include "plan/dry_run.h"
 #include "train/scene_batches.h"
@@ -13,7 +14,7 @@ inline MemoryUsage counted_peak(const Config& config, const Mesh& mesh) {
   MemoryMeter meter(at::kCPU);
   SceneNetwork model(config, mesh);
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-  const auto text = make_text_encoder(config);
+  const auto text = make_text_encoder(config, at::kCPU);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
   const int64_t clips = config.train.batch / mesh.data().size(), begin = clips * mesh.data().rank();
   for (int64_t i = 0; i < 2; ++i) {

@@ -4,6 +4,7 @@
 #include "ckpt/checkpoint_folder.h"
 #include "ckpt/shard_file.h"
 #include "fixtures.h"
+#include "infer/make_text_encoder.h"
 #include "parallel/agreement.h"
 #include "train/checkpoint_saver.h"
 #include "train/mesh_runs.h"
@@ -30,7 +31,7 @@ struct MeshTrainee {
         comm(comm),
         model(config, mesh),
         tokenizer(scene_tokenizer(config.tokenizer.channels)),
-        text(make_text_encoder(config)),
+        text(make_text_encoder(config, at::kCPU)),
         step(config, model.net, model.parallel, mesh, tokenizer, *text) {}
 
   RunState state() { return {model.net, model.fsdp(), step, record, mesh, comm}; }

@@ -1,6 +1,7 @@
 // What a rank holds of the model at a time, counted by the allocator.
 #include "autograd/observer.h"
 #include "base/memory.h"
+#include "infer/make_text_encoder.h"
 #include "train/mesh_runs.h"
 
 namespace orrery::test {
@@ -50,7 +51,7 @@ void expect_two_units_beside_the_shards(const Config& config, MeshShape shape) {
   SceneNetwork model(config, mesh);
   for (Module* module : model.net.children()) module->hooks.push_back(watch);
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-  const auto text = make_text_encoder(config);
+  const auto text = make_text_encoder(config, at::kCPU);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
   const Observing observing(*watch);
   const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();

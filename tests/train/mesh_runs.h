@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include "infer/make_text_encoder.h"
 #include "train/recompute.h"
 #include "train/scene_batches.h"
 #include "world.h"
@@ -62,7 +63,7 @@ inline at::Tensor on_host(const at::Tensor& x) {
 inline Outcome gradients(const Config& config, flow::BatchKind kind, const Mesh& mesh) {
   SceneNetwork model(config, mesh, ::orrery::test_world().local_rank());
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-  const auto text = make_text_encoder(config);
+  const auto text = make_text_encoder(config, at::kCPU);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
   const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
   at::Tensor loss = step.forward_backward(latents(config, kind, begin, begin + share));
@@ -82,7 +83,7 @@ inline Outcome gradients(const Config& config, flow::BatchKind kind, const Mesh&
 inline Outcome trained(const Config& config, const Mesh& mesh, int64_t steps) {
   SceneNetwork model(config, mesh, ::orrery::test_world().local_rank());
   const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-  const auto text = make_text_encoder(config);
+  const auto text = make_text_encoder(config, at::kCPU);
   TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
   const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
   Outcome out;

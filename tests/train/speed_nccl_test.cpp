@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "parallel/nccl_fixture.h"
+#include "infer/make_text_encoder.h"
 #include "train/mesh_runs.h"
 
 namespace orrery::test {
@@ -79,7 +80,7 @@ class StepSpeed : public NcclTest {
       out.weight_bytes += static_cast<int64_t>(w.local.nbytes());
     }
     const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-    const auto text = make_text_encoder(config);
+    const auto text = make_text_encoder(config, at::kCPU);
     TrainStep step(config, net, model, mesh, tokenizer, *text);
     const flow::FlowBatch batch = random_clips(config, size() / mesh.data().size(), device());
     at::Tensor loss;

@@ -4,6 +4,7 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 
 #include "base/numerics.h"
+#include "infer/make_text_encoder.h"
 #include "parallel/nccl_fixture.h"
 #include "train/mesh_runs.h"
 
@@ -129,7 +130,7 @@ TEST_F(StepNccl, a_step_leaves_nothing_behind_but_its_gradients) {
     const Config config = on_gpus(odd_config(Dtype::bfloat16));
     SceneNetwork model(config, mesh, device().index());
     const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-    const auto text = make_text_encoder(config);
+    const auto text = make_text_encoder(config, at::kCPU);
     TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
     const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
     const flow::FlowBatch batch = latents(config, flow::BatchKind::video, begin, begin + share);

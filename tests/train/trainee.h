@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include "infer/make_text_encoder.h"
 #include "train/checkpoint_saver.h"
 #include "train/scene_batches.h"
 
@@ -16,7 +17,7 @@ struct Trainee {
         mesh(*comm, {0}, {}),
         model(config, mesh),
         tokenizer(scene_tokenizer(config.tokenizer.channels)),
-        text(make_text_encoder(config)),
+        text(make_text_encoder(config, at::kCPU)),
         step(config, model.net, model.parallel, mesh, tokenizer, *text) {}
 
   double train(int64_t from, int64_t to) {
