@@ -59,7 +59,7 @@ expect model $(program test_model_gpu)
 expect train $(program test_train_gpu) --gtest_filter="-*Speed*"
 expect films $(program test_infer_gpu) --gtest_filter="-*Speed*"
 expect bench $(program test_bench_gpu)
-expect parity $(program orrery) parity --device=cuda tests/golden/{dit,flow,sampler,optim,ema,distill,vae}_*.safetensors
+expect parity $(program orrery) parity --device=cuda tests/golden/{dit,flow,sampler,optim,ema,distill,vae,text}_*.safetensors
 expect faults $(program test_parallel_gpu)
 for n in 2 4; do
   if [ "$gpus" -lt "$n" ]; then step "$n GPUs: skipped, $gpus here"; continue; fi

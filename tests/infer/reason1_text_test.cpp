@@ -23,7 +23,7 @@ using testing::HasSubstr;
 constexpr const char* kConfig =
     R"({"architectures":["Qwen2_5_VLForConditionalGeneration"],"model_type":"qwen2_5_vl","vocab_size":520,)"
     R"("hidden_size":24,"intermediate_size":40,"num_hidden_layers":3,"num_attention_heads":4,)"
-    R"("num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_theta":1000000.0,"max_position_embeddings":64,)"
+    R"("num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_theta":1000000.0,"max_position_embeddings":256,)"
     R"("hidden_act":"silu","use_sliding_window":false,"rope_scaling":{"mrope_section":[1,1,1],"type":"mrope"}})";
 
 class Reason1TextTest : public testing::Test {
@@ -38,7 +38,7 @@ class Reason1TextTest : public testing::Test {
     test::save_shards(folder.path(), weights);
     test::write_file(folder / "config.json", kConfig);
   }
-  Reason1Text encoder(LayerJoin join = LayerJoin::full_concat, int64_t tokens = 40) const {
+  Reason1Text encoder(LayerJoin join = LayerJoin::full_concat, int64_t tokens = 150) const {
     return {load_reason1(folder.path(), at::kFloat, at::kCPU), test::golden() / "tok_toy.json", join, tokens};
   }
   std::string refusal() const {
@@ -58,9 +58,9 @@ TEST_F(Reason1TextTest, an_embedding_is_the_joined_states_of_the_chat) {
   const Reason1Text text = encoder();
   EXPECT_EQ(text.channels(), 72);
   const at::Tensor embedding = text.encode({"lift the cube", ""});
-  EXPECT_EQ(embedding.sizes(), (at::IntArrayRef{2, 40, 72}));
+  EXPECT_EQ(embedding.sizes(), (at::IntArrayRef{2, 150, 72}));
   const BpeTokenizer tokenizer(test::golden() / "tok_toy.json");
-  const auto ids = chat_ids(tokenizer, chat_of(kReason1System, "lift the cube"), 40, 512);
+  const auto ids = chat_ids(tokenizer, chat_of(kReason1System, "lift the cube"), 150, 512);
   const auto net = load_reason1(folder.path(), at::kFloat, at::kCPU);
   const at::Tensor wanted = join_layers(net->text.hidden_states(at::tensor(ids, at::kLong).unsqueeze(0)),
                                         LayerJoin::full_concat, 1);
@@ -73,6 +73,7 @@ TEST_F(Reason1TextTest, an_embedding_does_not_depend_on_its_neighbours) {
   const at::Tensor alone = text.encode({"b"}), among = text.encode({"a", "b", "a longer prompt", "b"});
   EXPECT_TRUE(at::equal(alone[0], among[1]));
   EXPECT_TRUE(at::equal(alone[0], among[3]));
+  EXPECT_FALSE(at::equal(alone[0], among[0]));
 }
 
 TEST_F(Reason1TextTest, both_prefixes_and_unused_parts_of_the_whole_model_load) {
@@ -89,7 +90,7 @@ TEST_F(Reason1TextTest, both_prefixes_and_unused_parts_of_the_whole_model_load) 
   test::save_shards(other.path(), renamed);
   test::write_file(other / "config.json", kConfig);
   const Reason1Text text(load_reason1(other.path(), at::kFloat, at::kCPU), test::golden() / "tok_toy.json",
-                         LayerJoin::full_concat, 40);
+                         LayerJoin::full_concat, 150);
   EXPECT_TRUE(at::equal(text.encode({"a"}), embedding));
 }
 
@@ -110,7 +111,7 @@ TEST_F(Reason1TextTest, files_that_do_not_fit_are_refused) {
 }
 
 TEST_F(Reason1TextTest, lengths_that_the_network_does_not_know_are_refused) {
-  EXPECT_THROW(encoder(LayerJoin::full_concat, 65), Error);
+  EXPECT_THROW(encoder(LayerJoin::full_concat, 257), Error);
   EXPECT_THROW(encoder(LayerJoin::full_concat, 0), Error);
 }
 
@@ -118,7 +119,7 @@ TEST_F(Reason1TextTest, identity_tells_weights_tokenizer_join_and_length_apart) 
   const std::string identity = encoder().identity();
   EXPECT_EQ(encoder().identity(), identity);
   EXPECT_NE(encoder(LayerJoin::mean_pooling).identity(), identity);
-  EXPECT_NE(encoder(LayerJoin::full_concat, 39).identity(), identity);
+  EXPECT_NE(encoder(LayerJoin::full_concat, 149).identity(), identity);
   EXPECT_EQ(encoder(LayerJoin::mean_pooling).channels(), 24);
   save("model", {{"model.norm.weight", at::ones({24})}});
   EXPECT_NE(encoder().identity(), identity);
