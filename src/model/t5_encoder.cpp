@@ -50,7 +50,8 @@ at::Tensor t5_buckets(const at::Tensor& offsets, const T5Config& c) {
       std::log(static_cast<double>(c.relative_attention_max_distance) / static_cast<double>(exact));
   // In float32 as the reference, whose rounding decides at the borders of buckets.
   const at::Tensor far =
-      (at::log(distance.clamp_min(exact).to(at::kFloat) / exact) / range * (side - exact)).to(at::kLong) + exact;
+      (at::log(distance.clamp_min(exact).to(at::kFloat) / exact) / range * (side - exact)).to(at::kLong) +
+      exact;
   return at::where(distance.lt(exact), distance, far.clamp_max(side - 1)) +
          offsets.gt(0).to(at::kLong) * side;
 }

@@ -5,8 +5,8 @@
 #include <ATen/ops/ones.h>
 
 #include "base/rng.h"
-#include "infer/make_text_encoder.h"
 #include "infer/film_maker.h"
+#include "infer/make_text_encoder.h"
 #include "model/linear_tokenizer.h"
 
 namespace orrery::test {

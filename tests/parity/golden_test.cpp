@@ -35,7 +35,8 @@ TEST_P(GoldenCases, of_the_shared_collection_pass) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenCases,
                          testing::Values("dit_", "distill_attention_jvp_", "flow_", "sampler_", "optim_",
-                                         "ema_", "pt_", "dcp_", "merge_", "vae_", "prep_dit_", "eval_", "text_"),
+                                         "ema_", "pt_", "dcp_", "merge_", "vae_", "prep_dit_", "eval_",
+                                         "text_"),
                          [](const auto& family) { return family.param.substr(0, family.param.size() - 1); });
 
 }  // namespace

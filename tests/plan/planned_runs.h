@@ -2,8 +2,8 @@
 // A planned step beside a real one whose memory is counted.
 #include <gtest/gtest.h>
 
-#include "infer/make_text_encoder.h"
 #include "base/memory.h"
+#include "infer/make_text_encoder.h"
 #include "plan/dry_run.h"
 #include "train/scene_batches.h"
 

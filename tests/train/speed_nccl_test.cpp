@@ -8,8 +8,8 @@
 #include <cmath>
 #include <cstdio>
 
-#include "parallel/nccl_fixture.h"
 #include "infer/make_text_encoder.h"
+#include "parallel/nccl_fixture.h"
 #include "train/mesh_runs.h"
 
 namespace orrery::test {
