@@ -59,5 +59,22 @@ TEST(MakeTextEncoder, files_that_are_missing_are_named) {
   EXPECT_THAT(refusal(config), HasSubstr("text.path is empty"));
 }
 
+TEST(MakeTextEncoder, digests_follow_the_files_without_a_network) {
+  const test::ScratchFolder folder;
+  TextConfig text;
+  text.kind = TextKind::reason1;
+  text.weights = folder / "w.safetensors";
+  text.tokenizer = test::golden() / "tok_toy.json";
+  save_safetensors(text.weights, {{"a", at::ones({4, 3})}});
+  const auto digests = text_digests(text);
+  EXPECT_EQ(text_digests(text), digests);
+  EXPECT_EQ(digests.size(), 4u);
+  save_safetensors(text.weights, {{"a", at::ones({3, 4})}, {"b", at::ones({1})}});
+  EXPECT_NE(text_digests(text).at("text.weights"), digests.at("text.weights"));
+  text.tokenizer = test::golden() / "tok_toy.jsonl";
+  EXPECT_NE(text_digests(text).at("text.tokenizer"), digests.at("text.tokenizer"));
+  EXPECT_TRUE(text_digests({}).empty());
+}
+
 }  // namespace
 }  // namespace orrery
