@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Builds and runs the fuzzers of the file readers: launch/fuzz.sh [--seed=N] [SECONDS [NAME...]]. Without arguments: 60 s each,
-# all, from another random seed each time; --seed=N repeats a run.
+# Builds and runs the fuzzers of the file readers: launch/fuzz.sh [--seed=N] [--runs=N] [SECONDS [NAME...]]. Without arguments:
+# 60 s each, all, from another random seed each time. --seed=N repeats a run; --runs=N ends a fuzzer after so many inputs.
 # Each begins with tests/fuzz/corpus/NAME and the golden files of its format; inputs that it finds stay in
 # build/fuzz/corpus/NAME, and one that crashes, leaks or hangs in build/fuzz/found/. Fails if there is such a one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seed=0  # libFuzzer takes the time
-case ${1:-} in --seed=*) seed=${1#--seed=}; shift ;; esac
+seed=0 runs=-1  # libFuzzer: by the clock; no limit
+while :; do
+  case ${1:-} in
+    --seed=*) seed=${1#--seed=} ;;
+    --runs=*) runs=${1#--runs=} ;;
+    *) break ;;
+  esac
+  shift
+done
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
 names=("${@:-safetensors torch_file dcp_metadata dcp_folder hf_index manifest ini jsonl tokenizer_json requests}")
@@ -45,7 +52,7 @@ seeds() {  # name: copies its seeds to the folder that the fuzzer begins with
 run() {  # name
   local longest=65536
   [ "$1" != dcp_folder ] || longest=131072
-  ASAN_OPTIONS=detect_container_overflow=0 "build/fuzz/fuzz/$1" -seed="$seed" -max_total_time="$seconds" -max_len="$longest" -timeout=10 \
+  ASAN_OPTIONS=detect_container_overflow=0 "build/fuzz/fuzz/$1" -seed="$seed" -runs="$runs" -max_total_time="$seconds" -max_len="$longest" -timeout=10 \
     -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 -artifact_prefix="build/fuzz/found/$1-" \
     "build/fuzz/corpus/$1" "build/fuzz/seeds/$1" > "build/fuzz/$1.log" 2>&1
 }
@@ -55,7 +62,7 @@ finish() {  # waits for the first of those running
   local name=${running[0]%%:*} pid=${running[0]##*:}
   running=("${running[@]:1}")
   if wait "$pid"; then
-    echo "fuzz: $name: $(awk '/number_of_executed_units/ { print $2 }' "build/fuzz/$name.log") inputs in ${seconds} s, nothing found"
+    echo "fuzz: $name: $(awk '/number_of_executed_units/ { print $2 }' "build/fuzz/$name.log") inputs, nothing found"
   else
     echo "fuzz: $name FAILED; the end of build/fuzz/$name.log:"
     tail -40 "build/fuzz/$name.log"
