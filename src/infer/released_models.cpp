@@ -14,6 +14,7 @@ using Values = std::vector<std::pair<std::string_view, std::string_view>>;
 ReleasedModel released(std::string_view name, std::string_view preset, const Values& more) {
   Values settings = {{"model.preset", preset},
                      {"tokenizer.kind", "wan"},
+                     {"text.kind", "reason1"},
                      {"numerics.dtype", "bfloat16"},
                      {"sample.weights", "model"}};
   settings.insert(settings.end(), more.begin(), more.end());

@@ -73,6 +73,7 @@ TEST(GenerateOptions, released_models_bring_the_settings_that_their_weights_need
     EXPECT_EQ(c.data.frames, 93);
     EXPECT_EQ(c.numerics.dtype, Dtype::bfloat16);
     EXPECT_EQ(c.tokenizer.kind, TokenizerKind::wan);
+    EXPECT_EQ(c.text.kind, TextKind::reason1);
     EXPECT_EQ(c.sample.weights, Weights::model);
     EXPECT_THAT(generate_help(), HasSubstr(name));
   }
