@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char *kFactsFile = "facts.json", *kItemsFile = "items.h5", *kItemsText = "items";
+constexpr const char* kFactsText = "facts";  // of a shard: the digest of the facts it was made under
 constexpr std::string_view kShardPrefix = "shard_";
 constexpr int64_t kFormat = 1;
 constexpr int64_t kMaxFactsBytes = 1 << 20;
@@ -61,9 +62,14 @@ bool is_finished(const fs::path& shard) {
   return fs::exists(shard / kManifestName);
 }
 
+json facts_body(const CacheFacts& facts) {
+  return {{"format", kFormat}, {"facts", facts}};
+}
+std::string facts_digest(const CacheFacts& facts) {
+  return hex_of(digest_of(facts_body(facts).dump()));
+}
 std::string facts_text(const CacheFacts& facts) {
-  const json body = {{"format", kFormat}, {"facts", facts}};
-  return json{{"body", body}, {"digest", hex_of(digest_of(body.dump()))}}.dump(1) + "\n";
+  return json{{"body", facts_body(facts)}, {"digest", facts_digest(facts)}}.dump(1) + "\n";
 }
 
 CacheFacts read_facts(const fs::path& path) {
@@ -74,8 +80,8 @@ CacheFacts read_facts(const fs::path& path) {
     require(body.at("format") == kFormat, path.string(), ": format ", body.at("format").dump(),
             ", this program reads ", kFormat, " (written by a newer program?)");
     facts = body.at("facts").get<CacheFacts>();
-  } catch (const json::exception& error) {
-    throw Error(text_of(path.string(), ": not the facts of a cache: ", error.what()), Exit::bad_data);
+  } catch (const json::exception&) {
+    throw Error(path.string() + ": not the facts of a cache (damaged or edited?)", Exit::bad_data);
   }
   if (facts_text(facts) != text)
     throw Error(text_of(path.string(), ": does not have its digest (damaged or edited?)"), Exit::bad_data);
@@ -110,6 +116,15 @@ std::vector<std::pair<std::string, std::string>> items_of(const Manifest& manife
   throw Error(shard.string() + ": a checkpoint's folder, but not a shard of a cache", Exit::bad_data);
 }
 
+void require_made_under(const std::string& digest, const Manifest& manifest, const fs::path& shard) {
+  const auto found = manifest.texts.find(kFactsText);
+  const std::string stored = found == manifest.texts.end() ? "none" : found->second;
+  if (stored != digest)
+    throw Error(text_of(shard.string(), ": was made under facts of digest ", stored, ", ", kFactsFile,
+                        " has ", digest, " (copied from another cache?)"),
+                Exit::bad_data);
+}
+
 }  // namespace
 
 bool ShardCache::exists(const fs::path& folder) {
@@ -120,11 +135,16 @@ void ShardCache::prepare(const fs::path& folder, const CacheFacts& facts) {
   std::error_code error;
   fs::create_directories(folder, error);
   require(!error, folder.string(), ": cannot be made: ", error.message());
-  if (exists(folder))
+  const auto shards = shards_in(folder);
+  if (exists(folder)) {
     require_same(folder, read_facts(folder / kFactsFile), facts, {});
-  else
+  } else {
+    for (const auto& [number, path] : shards)
+      require(!is_finished(path), path.string(), ": a shard, but the cache has no ", kFactsFile,
+              " that says what made it (lost? put it back, or remove ", folder.string(), ")");
     write_whole(folder / kFactsFile, facts_text(facts));
-  for (const auto& [number, path] : shards_in(folder))
+  }
+  for (const auto& [number, path] : shards)
     if (!is_finished(path)) fs::remove_all(path);
 }
 
@@ -132,13 +152,15 @@ ShardCache::ShardCache(const fs::path& folder) : folder_(folder) {
   require(exists(folder), folder.string(), ": no cache: it has no ", kFactsFile,
           " (orrery encode makes one)");
   facts_ = read_facts(folder / kFactsFile);
+  const std::string digest = facts_digest(facts_);
   for (const auto& [shard, path] : shards_in(folder)) {
     next_shard_ = shard + 1;
     if (!is_finished(path)) continue;
     const Checkpoint stored(path);
     int64_t number = 0;
-    for (auto& [name, about] : items_of(stored.manifest(), path))
-      items_[name] = {shard, number++, std::move(about)};
+    auto items = items_of(stored.manifest(), path);
+    require_made_under(digest, stored.manifest(), path);
+    for (auto& [name, about] : items) items_[name] = {shard, number++, std::move(about)};
   }
 }
 
@@ -157,6 +179,7 @@ at::Tensor ShardCache::tensor(const Entry& entry, const std::string& tensor) con
 
 void ShardCache::write(const fs::path& folder, int64_t shard, const std::vector<CacheItem>& items) {
   const fs::path path = shard_path(folder, shard);
+  const std::string made_under = facts_digest(read_facts(folder / kFactsFile));
   fs::create_directories(path);
   std::vector<PieceToWrite> pieces;
   std::vector<at::Tensor> held;
@@ -170,7 +193,7 @@ void ShardCache::write(const fs::path& folder, int64_t shard, const std::vector<
     }
   }
   Manifest manifest = write_shard_file(path / kItemsFile, pieces, [](int64_t) { return true; });
-  manifest.texts = {{kItemsText, lines.dump()}};
+  manifest.texts = {{kItemsText, lines.dump()}, {kFactsText, made_under}};
   write_whole(path / kManifestName, manifest_text(manifest));
   sync_folder(folder);
 }

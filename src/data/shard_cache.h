@@ -5,7 +5,8 @@
 //
 //   DIR/facts.json        what made the items
 //   DIR/shard_00000000/   a folder in the format of checkpoints (docs/checkpoints.md): items.h5, and
-//                         manifest.json, which is written last: without it there is no shard
+//                         manifest.json, which is written last: without it there is no shard;
+//                         it has the digest of the facts, so that a shard of another cache is refused
 //
 // Of items of the same name the one in the shard of the largest number counts: what was encoded anew.
 #include <ATen/core/Tensor.h>
@@ -33,6 +34,7 @@ class ShardCache {
 
   // Makes the folder ready to be written to by the ranks of one job: a new one gets these facts, of one that
   // is there they must be the same, and what a killed job left of unfinished shards is removed. One rank.
+  // Throws Error if they are not, or if shards are there without facts.
   static void prepare(const std::filesystem::path& folder, const CacheFacts& facts);
 
   const std::filesystem::path& folder() const { return folder_; }
@@ -52,7 +54,8 @@ class ShardCache {
   at::Tensor rows(const Entry& entry, const std::string& tensor, int64_t begin, int64_t end) const;
   at::Tensor tensor(const Entry& entry, const std::string& tensor) const;
 
-  // A shard, whole and synced before it counts. The same items give the same bytes.
+  // A shard of a folder that was prepared, whole and synced before it counts. The same items, under the same
+  // facts, give the same bytes.
   static void write(const std::filesystem::path& folder, int64_t shard, const std::vector<CacheItem>& items);
 
  private:

@@ -99,6 +99,44 @@ TEST_F(ShardCacheTest, damage_is_refused_by_name) {
   EXPECT_THAT(refusal(Exit::bad_data), AllOf(HasSubstr("facts.json"), HasSubstr("digest")));
 }
 
+TEST_F(ShardCacheTest, a_shard_that_was_made_under_other_facts_is_refused_by_name) {
+  CacheFacts other = kFacts;
+  other["tokenizer.weights"] = "4567";
+  const fs::path copy = scratch / "copy";
+  ShardCache::prepare(copy, other);
+  fs::copy(shard, copy / "shard_00000000", fs::copy_options::recursive);
+  try {
+    const ShardCache cache(copy);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Exit::bad_data);
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("shard_00000000"), HasSubstr("under facts of digest")));
+  }
+}
+
+TEST_F(ShardCacheTest, shards_whose_facts_are_lost_are_not_taken_for_others) {
+  const std::string facts = test::read_file(folder / "facts.json");
+  fs::remove(folder / "facts.json");
+  try {
+    ShardCache::prepare(folder, kFacts);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("shard_00000000"), HasSubstr("no facts.json")));
+  }
+  EXPECT_FALSE(fs::exists(folder / "facts.json"));
+  EXPECT_TRUE(fs::exists(shard));
+  test::write_file(folder / "facts.json", facts);
+  EXPECT_EQ(refusal(Exit::bad_data), "accepted");
+}
+
+TEST_F(ShardCacheTest, facts_that_cannot_be_read_are_refused_in_words_of_ours) {
+  for (const char* text : {"", "{\"body\":", "[]", "{\"body\":{\"format\":1,\"facts\":{\"a\":1e999}}}"}) {
+    test::write_file(folder / "facts.json", text);
+    EXPECT_THAT(refusal(Exit::bad_data),
+                AllOf(HasSubstr("facts.json: not the facts of a cache"), Not(HasSubstr("exception"))));
+  }
+}
+
 TEST_F(ShardCacheTest, a_half_written_shard_is_passed_over_and_its_remains_are_removed) {
   ShardCache::write(folder, 1, {item("c", 3)});
   fs::remove(folder / "shard_00000001" / "manifest.json");  // killed before the last file
