@@ -1,5 +1,6 @@
 #include "infer/encode_films.h"
 
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/stack.h>
 
 #include <nlohmann/json.hpp>
@@ -61,6 +62,9 @@ class FilmEncoder {
 
  private:
   const VideoFolder& folder(const FilmToEncode& film) const { return folder_of(sets_, film.part); }
+  std::string film_name(size_t place) const {
+    return folder(job_.films[place]).name(job_.films[place].index);
+  }
   size_t per_shard() const { return static_cast<size_t>(job_.films_per_shard); }
   size_t first_of(int64_t shard) const { return static_cast<size_t>(shard) * per_shard(); }
 
@@ -115,6 +119,10 @@ class FilmEncoder {
     if (!problem_.empty()) return;
     const double begin = steady_seconds();
     latents_.push_back(tokenizer_.encode(window.clip.video.unsqueeze(0))[0].cpu());
+    require(at::isfinite(latents_.back()).all().item<bool>(), film_name(window.film),
+            ": the latents of frame ", window.first_frame,
+            " on are not all finite (wrong or damaged tokenizer.weights, or numbers beyond ",
+            "tokenizer.dtype?)");
     stored_.first_frames.push_back(window.first_frame);
     report_.encode_s += steady_seconds() - begin;
   }

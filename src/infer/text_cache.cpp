@@ -1,10 +1,12 @@
 #include "infer/text_cache.h"
 
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/stack.h>
 
 #include <set>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "ckpt/digest.h"
 #include "data/caption.h"
 
@@ -46,8 +48,10 @@ void encode_prompts(const TextEncoder& encoder, const TextJob& job) {
     std::vector<CacheItem> items;
     for (size_t i = shard * per_shard; i < std::min((shard + 1) * per_shard, job.prompts.size()); ++i) {
       const std::string& prompt = job.prompts[i];
-      items.push_back(
-          {hex_of(digest_of(prompt)), prompt, {{"embedding", compact(encoder.encode({prompt})[0].cpu())}}});
+      const at::Tensor embedding = encoder.encode({prompt})[0].cpu();
+      require(at::isfinite(embedding).all().item<bool>(), "the embedding of the prompt ", printable(prompt),
+              " is not all finite (wrong or damaged text.weights, or numbers beyond text.dtype?)");
+      items.push_back({hex_of(digest_of(prompt)), prompt, {{"embedding", compact(embedding)}}});
     }
     ShardCache::write(job.folder, job.first_shard + static_cast<int64_t>(shard), items);
   }

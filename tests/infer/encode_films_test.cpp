@@ -1,10 +1,13 @@
 #include "infer/encode_films.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
+
+#include <cmath>
 
 #include "base/error.h"
 #include "data/media_folder.h"
@@ -21,6 +24,22 @@ LinearTokenizer small_tokenizer() {
   return LinearTokenizer(
       {at::eye(kBlock).narrow(1, 0, 2).contiguous(), at::zeros({kBlock}), at::ones({2}), 0});
 }
+
+// As weights that are wrong may give: one number in a window is none, or too large.
+struct BrokenTokenizer final : VideoTokenizer {
+  explicit BrokenTokenizer(double bad) : bad(bad) {}
+  at::Tensor encode(const at::Tensor& video) const override {
+    const at::Tensor latents = linear.encode(video);
+    latents[0][1][0][2][3] = bad;
+    return latents;
+  }
+  at::Tensor decode(const at::Tensor& latents) const override { return linear.decode(latents); }
+  int64_t channels() const override { return linear.channels(); }
+  int64_t temporal_factor() const override { return linear.temporal_factor(); }
+  int64_t spatial_factor() const override { return linear.spatial_factor(); }
+  const LinearTokenizer linear = small_tokenizer();
+  const double bad;
+};
 
 // Films of 5 to 9 frames, cut into clips of 5.
 class EncodeFilms : public testing::Test {
@@ -47,7 +66,7 @@ class EncodeFilms : public testing::Test {
                           .films_per_shard = 2,
                           .rank = rank,
                           .ranks = ranks};
-      const EncodeReport part = encode_films(config, sets, tokenizer, job, [](int64_t) {});
+      const EncodeReport part = encode_films(config, sets, *tokenizer, job, [](int64_t) {});
       sum.films += part.films;
       sum.windows += part.windows;
       sum.bad.insert(sum.bad.end(), part.bad.begin(), part.bad.end());
@@ -65,7 +84,8 @@ class EncodeFilms : public testing::Test {
   test::FilmFolder films;
   test::ScratchFolder scratch;
   Config config;
-  const LinearTokenizer tokenizer = small_tokenizer();
+  const LinearTokenizer linear = small_tokenizer();
+  const VideoTokenizer* tokenizer = &linear;
 };
 
 TEST_F(EncodeFilms, each_window_is_stored_as_the_tokenizer_gives_it) {
@@ -81,7 +101,7 @@ TEST_F(EncodeFilms, each_window_is_stored_as_the_tokenizer_gives_it) {
     for (size_t w = 0; w < film.first_frames.size(); ++w) {
       const Clip clip = sets.train->clip(i, film.first_frames[w]);
       EXPECT_TRUE(at::equal(latents[static_cast<int64_t>(w)].to(at::kFloat),
-                            tokenizer.encode(clip.video.unsqueeze(0))[0]));
+                            linear.encode(clip.video.unsqueeze(0))[0]));
     }
   }
 }
@@ -102,6 +122,21 @@ TEST_F(EncodeFilms, a_second_job_encodes_what_is_not_there) {
   films.add(kFilms, 6);
   EXPECT_EQ(encode("cache", 2).films, 2);
   EXPECT_EQ(encode("cache", 1).films, 0);
+}
+
+TEST_F(EncodeFilms, latents_that_are_not_finite_end_it_and_are_not_stored) {
+  for (const double bad : {std::nan(""), HUGE_VAL}) {
+    const BrokenTokenizer broken(bad);
+    tokenizer = &broken;
+    try {
+      encode("cache", 1);
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("0000.mp4"), HasSubstr("frame 0 on"),
+                                               HasSubstr("tokenizer.weights")));
+    }
+    EXPECT_TRUE(ShardCache(scratch / "cache").items().empty());
+  }
 }
 
 TEST_F(EncodeFilms, bad_films_are_named_and_too_many_end_it) {

@@ -1,7 +1,10 @@
 #include "infer/text_cache.h"
 
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <gmock/gmock.h>
+
+#include <cmath>
 
 #include "base/error.h"
 #include "fixtures.h"
@@ -48,6 +51,26 @@ TEST_F(TextCacheTest, embeddings_are_the_encoders_and_it_is_made_when_it_is_need
 
 TEST_F(TextCacheTest, embeddings_of_another_shape_are_refused) {
   EXPECT_THROW(text(5).encode({kPrompts[0]}), Error);
+}
+
+TEST_F(TextCacheTest, embeddings_that_are_not_finite_are_not_stored) {
+  struct Broken final : TextEncoder {
+    at::Tensor encode(const std::vector<std::string>& prompts) const override {
+      return at::full({std::ssize(prompts), 4, 6}, std::nan(""));
+    }
+    int64_t tokens() const override { return 4; }
+    int64_t channels() const override { return 6; }
+    std::string identity() const override { return "broken"; }
+  };
+  ShardCache::prepare(scratch / "broken", {});
+  try {
+    encode_prompts(Broken(), {.prompts = {"push"}, .folder = scratch / "broken", .per_shard = 1});
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("'push'"), testing::HasSubstr("text.weights")));
+  }
+  EXPECT_TRUE(ShardCache(scratch / "broken").items().empty());
 }
 
 TEST_F(TextCacheTest, a_prompt_of_the_same_digest_is_not_taken_for_another) {
