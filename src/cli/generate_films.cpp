@@ -99,31 +99,53 @@ FilmFolderOptions folder_options(const GenerateOptions& o, const Config& c, cons
   return options;
 }
 
-// What the first rank does before anybody loads anything: inputs are read, folders made, and the films chosen
-// that are still to be made.
-std::vector<FilmTask> prepare(const GenerateOptions& o, Config& c, const RequestList& samples,
-                              FilmFolder& folder) {
-  const std::vector<FilmRequest>& requests = samples.requests;
-  folder.prepare();
+// All that ranks must have in common, as text: the first rank says which films are made, by number.
+std::string common_text(const GenerateOptions& o, Config& c, const RequestList& samples) {
+  std::string text =
+      text_of("out = ", o.out, "\nweights = ", o.weights.string(), "\nnum_generations = ", o.num_generations,
+              "\ncontext_parallel_size = ", o.context_parallel_size, "\ncfg_parallel = ", o.cfg_parallel,
+              "\nkeep_going = ", o.keep_going, "\n");
+  for (const FilmRequest& r : samples.requests)
+    text += json_of(r).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  for (const std::string& line : samples.problems) text += line + "\n";
+  return text + ini_of(settings_of(c));
+}
+
+// All that is wrong with the samples, their inputs among it. Nothing was written yet.
+void require_right(const RequestList& samples, const Config& c) {
   std::vector<std::string> problems = samples.problems;
-  for (std::string& line :
-       check_inputs(requests, c.data.max_pixels,
-                    [&](const FilmRequest&r, const at::Tensor&frames) { folder.keep_given(r, frames); }))
-    problems.push_back(std::move(line));
+  const auto inputs =
+      check_inputs(samples.requests, c.data.max_pixels, [](const FilmRequest&, const at::Tensor&) {});
+  problems.insert(problems.end(), inputs.begin(), inputs.end());
   require_no_problems(problems);
-  write_whole(fs::path(o.out) / "config.ini", ini_of(settings_of(c)));
+}
+
+// The films that are still to be made. Writes nothing.
+std::vector<FilmTask> films_to_make(const GenerateOptions& o, Config& c,
+                                    const std::vector<FilmRequest>& requests, const FilmFolder& folder) {
   const uint64_t model = weights_digest(o.weights);
-  const std::string settings = film_settings(c);
+  std::string settings = film_settings(c);
+  for (const auto& digests : {tokenizer_digests(o.weights, c), text_digests(c.text)})
+    for (const auto& [name, value] : digests) settings += text_of(name, " = ", value, "\n");
   std::vector<FilmTask> tasks;
   for (size_t i = 0; i < folder.items().size(); ++i) {
     const FilmItem& item = folder.items()[i];
     const FilmTask task = {i, film_key(requests[item.request], item.seed, model, settings)};
-    if (o.resume && folder.is_finished(item, task.key)) continue;
-    folder.forget(item);
-    tasks.push_back(task);
+    if (!o.resume || !folder.is_finished(item, task.key)) tasks.push_back(task);
   }
-  folder.refresh_gallery(true);
   return tasks;
+}
+
+// What lies in the folder before the first film.
+void write_folder(const GenerateOptions& o, Config& c, const std::vector<FilmRequest>& requests,
+                  const std::vector<FilmTask>& tasks, FilmFolder& folder) {
+  folder.prepare();
+  require_no_problems(
+      check_inputs(requests, c.data.max_pixels,
+                   [&](const FilmRequest& r, const at::Tensor& frames) { folder.keep_given(r, frames); }));
+  write_whole(fs::path(o.out) / "config.ini", ini_of(settings_of(c)));
+  for (const FilmTask& task : tasks) folder.forget(folder.items()[task.item]);
+  folder.refresh_gallery(true);
 }
 
 int64_t evaluations(const GenerateOptions& o, const Config& c, const FilmRequest& r) {
@@ -215,18 +237,21 @@ std::vector<std::string> make_all(const GenerateOptions& o, const Config& c,
 Exit generate_films(const GenerateOptions& o, Config& c, World& world) {
   const RequestList samples = read_requests(o.inputs, o.overrides, limits_of(o, c));
   const std::vector<FilmRequest>& requests = samples.requests;
+  require_agreement(world.comm(), "what to generate", common_text(o, c, samples));
   check_ranks(o, c, world);
   FilmFolder folder(o.out, requests, o.num_generations, folder_options(o, c, world));
   std::unique_ptr<FolderLock> lock;
   std::vector<FilmTask> tasks;
   world.set_timeout(kOtherGroups_s);
   if (world.is_first()) {
+    require_right(samples, c);
     std::error_code error;
     fs::create_directories(o.out, error);
     require(!error, "out: ", o.out, " cannot be made: ", error.message());
     lock = std::make_unique<FolderLock>(o.out);
-    tasks = prepare(o, c, samples, folder);
+    tasks = films_to_make(o, c, requests, folder);
     if (!tasks.empty()) check_memory(o, c, requests, world);
+    write_folder(o, c, requests, tasks, folder);
   }
   tasks = shared(std::move(tasks), world.comm());
   std::vector<std::string> failures;

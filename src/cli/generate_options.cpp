@@ -116,7 +116,7 @@ bool is_own(const std::string& key) {
   return key.find('.') == std::string::npos;
 }
 
-// Settings that films depend on and that may differ from those the weights were trained with.
+// Settings of a film that may differ from those the weights were trained with.
 bool reaches_generation(const std::string& key) {
   static const std::set<std::string> keys = {"data.frames",
                                              "data.height",
@@ -136,6 +136,14 @@ bool reaches_generation(const std::string& key) {
                                              "text.path",
                                              "text.dtype"};
   return is_own(key) || key.starts_with("sample.") || key.starts_with("numerics.") || keys.count(key) > 0;
+}
+
+// Limits, where it runs, and where files lie: the same films with others. The files' contents count apart.
+bool leaves_films_alone(const std::string& key) {
+  static const std::set<std::string> keys = {"data.max_pixels", "memory.limit_gib",  "numerics.device",
+                                             "sample.every",    "tokenizer.weights", "text.weights",
+                                             "text.tokenizer",  "text.path"};
+  return keys.count(key) > 0;
 }
 
 bool describes_weights(const std::string& key) {
@@ -236,7 +244,7 @@ std::string film_settings(Config& config) {
   std::string text;
   const Settings table = settings_of(config);
   for (const auto& row : table.all())
-    if (row.key != "sample.every" && (reaches_generation(row.key) || describes_weights(row.key)))
+    if (!leaves_films_alone(row.key) && (reaches_generation(row.key) || describes_weights(row.key)))
       text += row.key + " = " + row.show() + "\n";
   return text;
 }

@@ -29,7 +29,7 @@ struct GenerateOptions {
 GenerateOptions parse_generate(const std::vector<std::string>& arguments, Config& config);
 std::string generate_help();
 
-// The settings on which films depend, as text.
+// The settings on which films depend, as text; of files not where they lie.
 std::string film_settings(Config& config);
 
 }  // namespace orrery::cli

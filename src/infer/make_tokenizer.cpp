@@ -4,6 +4,7 @@
 #include "ckpt/digest.h"
 #include "ckpt/safetensors.h"
 #include "infer/load_wan_vae.h"
+#include "infer/network_files.h"
 #include "infer/world_model.h"
 #include "model/wan_tokenizer.h"
 
@@ -38,11 +39,15 @@ std::unique_ptr<WanVae> empty_vae(const Config& c, at::Device device, at::Scalar
   return net;
 }
 
-// In float32 on the CPU, where they are digested.
-std::unique_ptr<WanVae> vae_weights(const Config& c) {
+void require_vae_weights(const Config& c) {
   require(!c.tokenizer.weights.empty(), "tokenizer.weights is empty; wanted the file or folder of the ",
           "autoencoder's weights (Wan2.1_VAE.pth, Cosmos-Predict2.5's tokenizer.pth), or ", kRandom,
           " to draw them from train.seed, for trials");
+}
+
+// In float32 on the CPU, where they are digested.
+std::unique_ptr<WanVae> vae_weights(const Config& c) {
+  require_vae_weights(c);
   if (c.tokenizer.weights == kRandom) {
     auto net = empty_vae(c, at::kCPU, at::kFloat);
     net->initialize(static_cast<uint64_t>(c.train.seed));
@@ -143,6 +148,18 @@ RunTokenizer tokenizer_of_weights(const fs::path& weights, const Config& config,
           " beside these weights; set tokenizer.kind=wan and tokenizer.weights for those that know the Wan "
           "autoencoder's latents");
   return make_wan(config, device, std::move(rows));
+}
+
+std::map<std::string, std::string> tokenizer_digests(const fs::path& weights, const Config& config) {
+  std::map<std::string, std::string> digests;
+  const fs::path folder = fs::is_directory(weights) ? weights : weights.parent_path();
+  if (has_tokenizer(folder)) digests[kFile] = digest_of_file(folder / kFile);
+  if (config.tokenizer.kind != TokenizerKind::wan) return digests;
+  require_vae_weights(config);
+  const bool is_random = config.tokenizer.weights == kRandom;
+  digests["tokenizer.weights"] = is_random ? text_of(kRandom, ", train.seed ", config.train.seed)
+                                           : digest_of_stored(config.tokenizer.weights);
+  return digests;
 }
 
 }  // namespace orrery

@@ -45,4 +45,9 @@ RunTokenizer load_tokenizer(const std::filesystem::path& folder, const Config& c
 RunTokenizer tokenizer_of_weights(const std::filesystem::path& weights, const Config& config,
                                   at::Device device, std::shared_ptr<const RowExchange> rows = nullptr);
 
+// What that tokenizer depends on besides its sizes: digests of its files, by setting, read whole but without
+// making the network.
+std::map<std::string, std::string> tokenizer_digests(const std::filesystem::path& weights,
+                                                     const Config& config);
+
 }  // namespace orrery

@@ -112,6 +112,12 @@ TEST(GenerateOptions, settings_that_films_depend_on_are_told_apart_from_others) 
   b.train.lr = 1;
   b.sample.every = 5;
   EXPECT_EQ(film_settings(a), film_settings(b));
+  b.memory.limit_gib = 3;
+  b.data.max_pixels = 5000;
+  b.numerics.device = Device::cuda;
+  EXPECT_EQ(film_settings(a), film_settings(b)) << "limits, and where it runs";
+  b.tokenizer.weights = b.text.weights = b.text.tokenizer = b.text.path = "elsewhere";
+  EXPECT_EQ(film_settings(a), film_settings(b)) << "their contents count, not where they lie";
   b.sample.shift = 3;
   EXPECT_NE(film_settings(a), film_settings(b));
 }

@@ -127,6 +127,8 @@ TEST_F(GenerateSamples, all_mistakes_are_told_at_once_and_nothing_is_made) {
                    "\n"
                    R"({"name": "c", "inference_type": "image2world", "prompt": "", "input_path": "torn.png"})"
                    "\n");
+  std::filesystem::create_directories(at("none"));
+  test::write_file(*folder_ / "none/a.json", "mine");
   for (const std::string& launcher : {std::string(), ranks(2)}) {
     const Result bad =
         run("generate -i " + at("bad.jsonl") + " -o " + at("none") + " --run=" + at("run"), launcher);
@@ -135,7 +137,22 @@ TEST_F(GenerateSamples, all_mistakes_are_told_at_once_and_nothing_is_made) {
                 testing::AllOf(HasSubstr("3 problems"), HasSubstr("bad.jsonl:1: input_path: "),
                                HasSubstr("bad.jsonl:2: inference_type: "), HasSubstr("bad.jsonl:3: ")));
   }
-  EXPECT_TRUE(test::files_in(at("none"), "", ".mp4").empty());
+  EXPECT_EQ(test::read_file(at("none/a.json")), "mine");
+  EXPECT_EQ(test::files_in(at("none"), "", "").size(), 1u) << "the folder is as it was";
+}
+
+TEST_F(GenerateSamples, ranks_that_read_other_samples_are_refused) {
+  for (const auto& [file, name] : {std::pair{"mine.jsonl", "mine"}, {"theirs.jsonl", "theirs"}})
+    test::write_file(*folder_ / file,
+                     std::string(R"({"name": ")") + name +
+                         R"(", "inference_type": "text2world", "prompt": "", "num_steps": 1})");
+  const std::string more = " -o " + at("other") + " --run=" + at("run");
+  const Result refused =
+      run("generate -i " + at("mine.jsonl") + more,
+          ranks(1) + ORRERY_PROGRAM + " generate -i " + at("theirs.jsonl") + more + " : -n 1 ");
+  EXPECT_EQ(refused.code, 2) << refused.text;
+  EXPECT_THAT(refused.text, testing::AllOf(HasSubstr("what to generate differs"), HasSubstr("theirs")));
+  EXPECT_FALSE(std::filesystem::exists(at("other")));
 }
 
 TEST_F(GenerateSamples, options_that_do_not_fit_are_refused) {

@@ -77,6 +77,29 @@ TEST(Tokenizer, stays_as_it_was_loaded_when_its_file_is_changed_or_removed) {
     EXPECT_TRUE(at::equal(loaded.record.tensors.at(name), tensor)) << name;
 }
 
+TEST(Tokenizer, digests_follow_the_contents_of_its_files) {
+  const test::ScratchFolder run;
+  save_tokenizer(run.path(), record_of(linear_tokenizer()));
+  const auto first = tokenizer_digests(run.path(), linear_config());
+  EXPECT_EQ(tokenizer_digests(run / "model.safetensors", linear_config()), first) << "it lies beside them";
+  constexpr int64_t kBlock = LinearTokenizer::kBlock;
+  save_tokenizer(run.path(), record_of(LinearTokenizer({at::eye(kBlock).narrow(1, 0, 4).contiguous(),
+                                                        at::ones({kBlock}), at::ones({4}), 0.5})));
+  EXPECT_NE(tokenizer_digests(run.path(), linear_config()), first);
+
+  const test::ScratchFolder wan;
+  const auto digests = [&](const char* file) { return tokenizer_digests("/none", wan_config(wan / file)); };
+  save_safetensors(wan / "a.safetensors", {{"x", at::ones({3})}}, {});
+  save_safetensors(wan / "b.safetensors", {{"x", at::ones({3})}}, {});
+  save_safetensors(wan / "c.safetensors", {{"x", at::ones({3}) * 2}}, {});
+  EXPECT_EQ(digests("a.safetensors"), digests("b.safetensors"));
+  EXPECT_NE(digests("a.safetensors"), digests("c.safetensors"));
+  Config random = wan_config();
+  const auto drawn = tokenizer_digests("/none", random);
+  random.train.seed = 5;
+  EXPECT_NE(tokenizer_digests("/none", random), drawn);
+}
+
 TEST(Tokenizer, one_of_another_kind_or_width_is_refused) {
   const test::ScratchFolder folder;
   save_tokenizer(folder.path(), record_of(linear_tokenizer()));
