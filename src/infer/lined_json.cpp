@@ -69,7 +69,10 @@ class Builder final : public nlohmann::json_sax<json> {
     return true;
   }
 
-  bool parse_error(size_t, const std::string&, const json::exception& error) override {
+  bool parse_error(size_t, const std::string& token, const json::exception& error) override {
+    constexpr int kNumberOverflow = 406;  // of the library; a parse error has a column, this one has none
+    if (error.id == kNumberOverflow)
+      throw JsonProblem{line_, "not valid JSON: the number " + shortened(token) + " is too large"};
     // "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error ..."
     const std::string text = error.what();
     const size_t column = text.find("column ");
@@ -108,6 +111,15 @@ class Builder final : public nlohmann::json_sax<json> {
 }  // namespace
 
 LinedJson::LinedJson(nlohmann::json value, int64_t line) : value(std::move(value)), line(line) {}
+
+std::string shortened(std::string text) {
+  constexpr size_t kShown = 60;
+  if (text.size() <= kShown) return text;
+  size_t end = kShown;
+  const auto continues = [&](size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; };
+  while (end > 0 && continues(end)) --end;
+  return text.substr(0, end) + "...";
+}
 
 LinedJson parse_lined_json(std::string_view text, int64_t first_line) {
   LinedJson root;

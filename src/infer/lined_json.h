@@ -30,6 +30,9 @@ struct JsonProblem {
   std::string what;
 };
 
+// At most 60 bytes of a text for a message, and "..." where it goes on; UTF-8 is not cut in a character.
+std::string shortened(std::string text);
+
 // first_line: number of the text's first line. Throws JsonProblem: not JSON, text behind it, a key that comes
 // twice in its object, or nested deeper than 16.
 LinedJson parse_lined_json(std::string_view text, int64_t first_line);

@@ -20,10 +20,8 @@ constexpr int64_t kMaxSize = 1 << 14;
 constexpr std::array<std::string_view, 3> kTypes = {"text2world", "image2world", "video2world"};
 
 [[noreturn]] void wrong(const LinedJson& got, const std::string& wanted) {
-  constexpr size_t kShown = 60;
-  std::string text = got.value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > kShown) text = text.substr(0, kShown) + "...";
-  fail("got ", text, ", wanted ", wanted);
+  const std::string text = got.value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  fail("got ", shortened(text), ", wanted ", wanted);
 }
 
 std::string string_of(const LinedJson& value, const std::string& wanted) {

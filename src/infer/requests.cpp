@@ -8,7 +8,9 @@
 #include <set>
 
 #include "base/error.h"
+#include "data/caption.h"
 #include "infer/condition_clip.h"
+#include "infer/continuation.h"
 #include "infer/request_fields.h"
 #include "media/decode.h"
 
@@ -89,6 +91,7 @@ class Reader {
 
   // Text where the field takes text, else the number, or the true or false, that the text means.
   static LinedJson override_value(const RequestField& field, const std::string& text) {
+    require(is_utf8(text), "got text that is not UTF-8");
     FilmRequest scratch;
     LinedJson value{text};
     const auto parsed = nlohmann::json::parse(text, nullptr, false);
@@ -258,10 +261,20 @@ class Reader {
          ", wanted multiples of ", m);
     need(r.height <= limits_.max_height && r.width <= limits_.max_width, "resolution: got ", r.height, ",",
          r.width, ", the model makes up to ", limits_.max_height, ",", limits_.max_width);
-    constexpr int64_t kMaxSeed = std::numeric_limits<uint32_t>::max();
-    need(r.seed + limits_.num_generations - 1 <= kMaxSeed, "seed: ", r.seed, " and the ",
-         limits_.num_generations - 1, " after it go beyond ", kMaxSeed);
+    const size_t before = problems_.size();
     if (r.enable_autoregressive) check_chunks(row, r);
+    if (problems_.size() == before) check_seeds(row, r);
+  }
+
+  // Of each film, and of each chunk of it; the chunks are in order.
+  void check_seeds(const Row& row, const FilmRequest& r) {
+    constexpr int64_t kMaxSeed = std::numeric_limits<uint32_t>::max();
+    const auto chunks = static_cast<int64_t>(film_chunks(r, r.seed, limits_.frames).size());
+    const int64_t more = limits_.num_generations - 1 + chunks - 1;
+    if (r.seed + more > kMaxSeed)
+      problem(row.at,
+              text_of("seed: ", r.seed, " and the ", more,
+                      " after it, of further films and of the chunks of a long one, go beyond ", kMaxSeed));
   }
 
   void check_chunks(const Row& row, const FilmRequest& r) {

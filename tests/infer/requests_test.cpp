@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "data/caption.h"
 #include "fixtures.h"
 #include "infer/request_fields.h"
 #include "infer/sha256.h"
@@ -74,7 +75,7 @@ TEST_F(Requests, take_every_field) {
   test::write_file(folder_ / "in.mp4", "x");
   test::write_file(folder_ / "p.txt", "  from a file \n");
   const FilmRequest r = one(R"({"name": "a", "inference_type": "video2world", "prompt_path": "p.txt",
-    "input_path": "in.mp4", "negative_prompt": "", "seed": 4294967295, "guidance": 0, "resolution": "480, 832",
+    "input_path": "in.mp4", "negative_prompt": "", "seed": 4294967293, "guidance": 0, "resolution": "480, 832",
     "num_output_frames": 200, "num_steps": 4, "enable_autoregressive": true, "chunk_size": 93,
     "chunk_overlap": 5})",
                             "a.json");
@@ -83,7 +84,7 @@ TEST_F(Requests, take_every_field) {
   EXPECT_EQ(r.prompt, "from a file");
   EXPECT_EQ(r.input_path, folder_ / "in.mp4");
   EXPECT_EQ(r.negative_prompt, "");
-  EXPECT_EQ(r.seed, 4294967295);
+  EXPECT_EQ(r.seed, 4294967293);
   EXPECT_EQ(r.guidance, 0);
   EXPECT_EQ(r.height, 480);
   EXPECT_EQ(r.width, 832);
@@ -243,6 +244,30 @@ TEST_F(Requests, values_must_fit_the_model_and_each_other) {
   EXPECT_THAT(given("image2world", "in.webp"), ElementsAre(HasSubstr("the model's clips have 1")));
 }
 
+TEST_F(Requests, seeds_of_all_chunks_of_all_films_have_32_bits) {
+  limits_ = {.frames = 9, .height = 32, .width = 32, .num_generations = 2};
+  const auto seeded = [&](int64_t seed) {
+    return wrong(sample(R"("enable_autoregressive": true, "num_output_frames": 25, "chunk_size": 9, )"
+                        R"("chunk_overlap": 1, "seed": )" +
+                        std::to_string(seed)));
+  };
+  EXPECT_THAT(seeded(4294967292), ElementsAre()) << "two films of three chunks";
+  EXPECT_THAT(seeded(4294967293), ElementsAre(HasSubstr("seed: 4294967293 and the 3 after it")));
+}
+
+TEST_F(Requests, messages_are_valid_text_whatever_was_got) {
+  std::string umlauts;
+  for (size_t i = 0; i < 100; ++i) umlauts += "\xc3\xa4";
+  for (const char* const shift : {"", "a"}) {
+    const auto problems = wrong(sample(R"("seed": ")" + (shift + umlauts) + "\""));
+    ASSERT_EQ(problems.size(), 1u);
+    EXPECT_TRUE(is_utf8(problems[0])) << problems[0];
+    EXPECT_THAT(problems[0], HasSubstr("..., wanted a whole number"));
+  }
+  EXPECT_THAT(wrong(sample(R"("seed": 1e999)")),
+              ElementsAre("a.jsonl:1: not valid JSON: the number 1e999 is too large"));
+}
+
 TEST_F(Requests, names_and_the_films_they_lead_to_are_unique) {
   limits_.num_generations = 2;
   const auto named = [](const std::string& name, int seed) {
@@ -268,6 +293,8 @@ TEST_F(Requests, flags_win_over_files_and_their_paths_are_of_the_current_folder)
   overrides_ = {{"guidance", "8"}};
   EXPECT_THAT(wrong(sample("\"seed\": 1")),
               ElementsAre("--guidance: got 8, wanted a whole number from 0 to 7"));
+  overrides_ = {{"prompt", "\xff"}};
+  EXPECT_THAT(wrong(sample("\"seed\": 1")), ElementsAre("--prompt: got text that is not UTF-8"));
   overrides_ = {{"inference_type", "text2world"}, {"prompt", ""}};
   EXPECT_EQ(one(R"({"name": "a"})").prompt, "");
 }
