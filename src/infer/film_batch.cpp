@@ -1,7 +1,5 @@
 #include "infer/film_batch.h"
 
-#include <ATen/ops/full.h>
-
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -9,6 +7,7 @@
 
 #include "base/error.h"
 #include "infer/request_inputs.h"
+#include "parallel/agreement.h"
 #include "parallel/world.h"
 
 namespace orrery {
@@ -36,21 +35,20 @@ class Batch {
     const double begin = seconds();
     std::string error;
     const at::Tensor input = read(request, error);
-    if (someone_failed(!error.empty())) {
-      if (leads()) fail(item, error.empty() ? "another rank could not read the input" : error, begin);
+    const std::string errors = gathered(error);
+    if (!errors.empty()) {
+      if (leads()) fail(item, {Exit::failure, errors}, begin);
       return;
     }
     at::Tensor film;
     try {
       film = maker_(request, item.seed, input);
-      if (leads()) folder_.done(item, film, seconds() - begin, task.key);
     } catch (const std::exception&) {
       const Ending ending = ending_of(std::current_exception());
-      const std::string what = text_of("sample ", item.stem, " (", request.where, "): ", ending.message);
-      if (all_.size() > 1 || !options_.keep_going) throw Error(what, ending.code);
-      return fail(item, ending.message, begin);
+      if (all_.size() > 1) throw Error(line_of(item, ending.message), ending.code);
+      return fail(item, ending, begin);
     }
-    if (leads()) report(item, place, seconds() - begin);
+    if (leads()) keep(task, film, place, begin);
   }
 
   std::vector<std::string> failures() && { return std::move(failures_); }
@@ -67,19 +65,43 @@ class Batch {
     }
   }
 
-  bool someone_failed(bool here) {
-    at::Tensor failed = at::full({1}, here ? 1 : 0, at::kLong);
-    all_.all_reduce(failed, ReduceOp::max, "input of a film").wait();
-    return failed.item<int64_t>() != 0;
+  // What the group's ranks could not do, on every rank; empty: all could. The first rank's speaks for those
+  // that say the same.
+  std::string gathered(const std::string& error) {
+    std::string all;
+    std::set<std::string> said;
+    const std::vector<std::string> errors = gather_texts(all_, "input of a film", error);
+    for (size_t rank = 0; rank < errors.size(); ++rank) {
+      if (errors[rank].empty() || !said.insert(errors[rank]).second) continue;
+      all += all.empty() ? "" : "; ";
+      if (rank > 0) all += text_of("rank ", rank, " of the ", errors.size(), " that make it: ");
+      all += errors[rank];
+    }
+    return all;
   }
 
-  void fail(const FilmItem& item, const std::string& error, double begin) {
-    const std::string line = text_of("sample ", item.stem, " (", requests_[item.request].where, "): ", error);
-    if (!options_.keep_going) throw Error(line, Exit::failure);
+  std::string line_of(const FilmItem& item, const std::string& error) const {
+    return text_of("sample ", item.stem, " (", requests_[item.request].where, "): ", error);
+  }
+
+  // The leader alone: no rank waits for it, so that a failure concerns this film only.
+  void keep(const FilmTask& task, const at::Tensor& film, const std::string& place, double begin) {
+    const FilmItem& item = folder_.items()[task.item];
+    try {
+      folder_.done(item, film, seconds() - begin, task.key);
+    } catch (const std::exception&) {
+      return fail(item, ending_of(std::current_exception()), begin);
+    }
+    report(item, place, seconds() - begin);
+  }
+
+  void fail(const FilmItem& item, const Ending& ending, double begin) {
+    const std::string line = line_of(item, ending.message);
+    if (!options_.keep_going) throw Error(line, ending.code);
     failures_.push_back(line);
     options_.say("FAILED " + line);
-    folder_.failed(item, error, seconds() - begin);
-    folder_.refresh_gallery(false);
+    note([&] { folder_.failed(item, ending.message, seconds() - begin); });
+    note([&] { folder_.refresh_gallery(false); });
   }
 
   void report(const FilmItem& item, const std::string& place, double all_s) {
@@ -87,7 +109,18 @@ class Batch {
     options_.say(text_of(place, " ", folder_.film_path(item).string(), "  ", rounded(all_s), " (encode ",
                          rounded(t.encode_s), ", denoise ", rounded(t.denoise_s), ", decode ",
                          rounded(t.decode_s), ")"));
-    folder_.refresh_gallery(false);
+    note([&] { folder_.refresh_gallery(false); });
+  }
+
+  // Writes what lies beside the films: films go on without it, and the gallery is written again at the end.
+  template <class Write>
+  void note(const Write& write) {
+    try {
+      write();
+    } catch (const std::exception& e) {
+      if (!options_.keep_going) throw;
+      options_.say(text_of("warning: ", e.what()));
+    }
   }
 
   FilmFolder& folder_;

@@ -28,7 +28,8 @@ std::vector<std::string> texts_of(const FilmFolder& folder, const std::vector<Fi
 
 // The maker has learnt these. Collective over the group (all: its ranks, on the CPU). Returns what failed, a
 // line each, on the leader. Throws Error at the first failure unless keep_going, and in any case where a rank
-// of a larger group fails in the middle of a film, since the others wait for it.
+// of a larger group fails while it makes a film, since the others wait for it; not where the leader cannot
+// write one that is made.
 std::vector<std::string> make_films(FilmFolder& folder, const std::vector<FilmRequest>& requests,
                                     const std::vector<FilmTask>& tasks, FilmMaker& maker, Comm& all,
                                     const BatchOptions& options);
