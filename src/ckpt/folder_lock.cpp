@@ -64,7 +64,7 @@ FolderLock::FolderLock(const std::filesystem::path& folder, const FolderLockOpti
   const auto refuse = [&](const Line& line) {
     ::close(fd_);
     fail(folder.string(), ": another job runs in this folder: process ", line.pid, " on ", line.host,
-         " (choose another train.run_dir, or wait until it ends)");
+         " (wait until it ends, or choose another folder)");
   };
   const bool is_locked = ::flock(fd_, LOCK_EX | LOCK_NB) == 0;
   const bool is_taken = !is_locked && errno == EWOULDBLOCK;  // else this file system has no such locks
@@ -136,8 +136,7 @@ void FolderLock::beat() {
 
 void FolderLock::require_held() {
   if (is_lost_)
-    fail(path_.string(), ": another job has taken this folder: ", lost_to_,
-         " (two jobs with one train.run_dir?)");
+    fail(path_.string(), ": another job has taken this folder: ", lost_to_, " (two jobs with one folder?)");
 }
 
 }  // namespace orrery

@@ -134,7 +134,9 @@ Exit encode(const std::vector<std::string>& arguments, World& world) {
   constexpr double kAnyTime_s = 30.0 * 24 * 3600;  // ranks meet at the end, when each has done its films
   world.set_timeout(kAnyTime_s);
   require_agreement(world.comm(), "configuration", ini_of(settings));
-  fs::create_directories(request.out);
+  std::error_code error;
+  fs::create_directories(request.out, error);
+  require(!error, "encode: the folder --out=", request.out, " cannot be made: ", error.message());
   const auto lock = world.is_first() ? std::make_unique<FolderLock>(request.out) : nullptr;
   const DataSets sets = open_data(config.data);
   encode_latents(request, config, sets, world);

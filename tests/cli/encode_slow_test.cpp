@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "ckpt/folder_lock.h"
 #include "cli/program.h"
 
 namespace orrery::cli {
@@ -120,6 +121,19 @@ TEST_F(EncodeTest, a_killed_job_goes_on_where_it_was) {
   EXPECT_EQ(again.code, 0) << again.text;
   EXPECT_THAT(again.text, AllOf(HasSubstr("4 of 5 films are there"), HasSubstr("of 1 films")));
   EXPECT_EQ(contents(folder_ + "/killed"), whole);
+}
+
+TEST_F(EncodeTest, a_folder_that_cannot_be_used_is_refused) {
+  std::ofstream(folder_ + "/file") << "in the way";
+  const Result in_the_way = encode("file/cache");
+  EXPECT_EQ(in_the_way.code, 2) << in_the_way.text;
+  EXPECT_THAT(in_the_way.text, AllOf(HasSubstr("--out="), HasSubstr("cannot be made")));
+  fs::create_directories(folder_ + "/locked");
+  const FolderLock other_job(folder_ + "/locked");
+  const Result locked = encode("locked");
+  EXPECT_EQ(locked.code, 2) << locked.text;
+  EXPECT_THAT(locked.text, AllOf(HasSubstr("another job"), HasSubstr("choose another folder"),
+                                 testing::Not(HasSubstr("train.run_dir"))));
 }
 
 TEST_F(EncodeTest, what_changed_since_is_named) {
