@@ -41,6 +41,9 @@ Reason1Text::Reason1Text(std::unique_ptr<Reason1Net> net, const fs::path& tokeni
       tokens_(tokens) {
   const int64_t most = net_->text.config.max_position_embeddings;
   require(tokens >= 1 && tokens <= most, "reason1 text: ", tokens, " tokens, wanted 1 to ", most);
+  require(tokenizer_.num_ids() <= net_->text.config.vocab_size, tokenizer.string(), ": ids up to ",
+          tokenizer_.num_ids() - 1, ", the network knows ", net_->text.config.vocab_size,
+          " (of another model?)");
   tokenizer_.added_id(kPadToken);
 }
 

@@ -1,5 +1,6 @@
 #include "text/bpe_tokenizer.h"
 
+#include <algorithm>
 #include <fstream>
 #include <mutex>
 
@@ -29,6 +30,13 @@ std::string read_text(const std::filesystem::path& path) {
   return text;
 }
 
+int64_t num_ids_of(const BpeFile& file) {
+  int32_t largest = *std::max_element(file.bytes.begin(), file.bytes.end());
+  for (const Bpe::Merge& merge : file.merges) largest = std::max(largest, merge.merged);
+  for (const auto& [content, id] : file.added) largest = std::max(largest, id);
+  return int64_t{largest} + 1;
+}
+
 }  // namespace
 
 // Ids of words met before, end to end.
@@ -45,6 +53,7 @@ BpeTokenizer::BpeTokenizer(const std::filesystem::path& file) : cache_(std::make
   const std::string text = read_text(file);
   try {
     BpeFile contents = parse_tokenizer_json(text);
+    num_ids_ = num_ids_of(contents);
     bpe_ = std::make_unique<Bpe>(contents.bytes, contents.merges);
     added_ = std::make_unique<AddedTokens>(std::move(contents.added));
     has_nfc_ = contents.has_nfc;

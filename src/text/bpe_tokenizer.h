@@ -23,6 +23,9 @@ class BpeTokenizer {
   // Of an added token, such as "<|endoftext|>". Error: there is none.
   int64_t added_id(std::string_view content) const;
 
+  // Above every id that encode gives: so many the network must know.
+  int64_t num_ids() const { return num_ids_; }
+
  private:
   struct Cache;
   void append_span(std::string_view span, std::vector<int32_t>& ids) const;
@@ -31,6 +34,7 @@ class BpeTokenizer {
   std::unique_ptr<Bpe> bpe_;
   std::unique_ptr<AddedTokens> added_;
   bool has_nfc_;
+  int64_t num_ids_;
   std::unique_ptr<Cache> cache_;
 };
 

@@ -115,6 +115,25 @@ TEST_F(Reason1TextTest, lengths_that_the_network_does_not_know_are_refused) {
   EXPECT_THROW(encoder(LayerJoin::full_concat, 0), Error);
 }
 
+TEST_F(Reason1TextTest, a_tokenizer_with_more_ids_than_the_network_is_refused) {
+  auto tokens = nlohmann::json::parse(test::read_file(test::golden() / "tok_toy.json"));
+  const test::ScratchFolder other;
+  const auto with_last_id = [&](int64_t id) {
+    tokens["added_tokens"].back()["id"] = id;
+    test::write_file(other / "tokenizer.json", tokens.dump());
+    try {
+      const Reason1Text text(load_reason1(folder.path(), at::kFloat, at::kCPU), other / "tokenizer.json",
+                             LayerJoin::full_concat, 150);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(with_last_id(519), "accepted");
+  EXPECT_THAT(with_last_id(520),
+              testing::AllOf(HasSubstr("tokenizer.json: ids up to 520"), HasSubstr("the network knows 520")));
+}
+
 TEST_F(Reason1TextTest, identity_tells_weights_tokenizer_join_and_length_apart) {
   const std::string identity = encoder().identity();
   EXPECT_EQ(encoder().identity(), identity);
