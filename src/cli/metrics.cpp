@@ -1,9 +1,10 @@
 // orrery metrics: films against the true ones of the same names, and Fréchet distances of features.
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/columns.h"
+#include "ckpt/atomic_file.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "infer/make_tokenizer.h"
@@ -52,6 +53,9 @@ void check(const Request& r) {
   require(r.films.empty() == r.truth.empty(), "metrics: --films and --truth go together");
   require(r.features.empty() == r.true_features.empty(),
           "metrics: --features and --true_features go together");
+  std::error_code error;
+  require(r.json.empty() || !fs::exists(r.json, error) || fs::is_regular_file(r.json, error),
+          "metrics: --json=", r.json, " is no file that can be replaced");
   require(r.run.empty() || !r.films.empty(), "metrics: --run has no effect without --films");
 }
 
@@ -122,13 +126,16 @@ Exit run_metrics(const std::vector<std::string>& arguments) {
     return Exit::done;
   }
   check(request);
+  // Made before anything is measured, which may take long.
+  std::optional<AtomicFile> file;
+  if (!request.json.empty()) file.emplace(request.json);
   Json json = Json::object();
   if (!request.films.empty()) measure_films(request, json);
   if (!request.features.empty()) measure_features(request, json);
-  if (!request.json.empty()) {
-    std::ofstream out(request.json);
-    out << json.dump(2) << "\n";
-    if (!out.flush()) throw Error(request.json + ": cannot be written", Exit::failure);
+  if (file) {
+    const std::string text = json.dump(2) + "\n";
+    file->write(text.data(), text.size());
+    file->publish();
   }
   return Exit::done;
 }

@@ -77,6 +77,23 @@ TEST_F(MetricsCommand, features_give_the_chosen_distance) {
   EXPECT_NEAR(figures()["fid"].get<double>(), 2 + 1 * 4, 1e-6);
 }
 
+TEST_F(MetricsCommand, a_file_that_cannot_be_written_is_refused_before_anything_is_measured) {
+  const std::vector<std::string> unreadable = {"--features=/nowhere/a", "--true_features=/nowhere/b"};
+  const auto refusal = [&](const std::string& json) {
+    EXPECT_THAT(([&] {
+                  metrics({unreadable[0], unreadable[1], "--json=" + json});
+                }),
+                ThrowsMessage<Error>(HasSubstr(json)));
+  };
+  refusal((folder_ / "no_folder/figures.json").string());
+  refusal(folder_.path().string());
+  refusal("/dev/null");
+  test::write_file(folder_ / "figures.json", "{}");  // stays where nothing was measured
+  EXPECT_THROW(metrics({unreadable[0], unreadable[1], json_}), Error);
+  EXPECT_EQ(test::read_file(folder_ / "figures.json"), "{}");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1);
+}
+
 TEST_F(MetricsCommand, half_a_question_is_refused) {
   const auto refusal = [&](const std::vector<std::string>& arguments, const std::string& message) {
     EXPECT_THAT([&] { metrics(arguments); }, ThrowsMessage<Error>(HasSubstr(message)));
