@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
 
@@ -84,6 +86,25 @@ TEST_F(ProgramTest, forward_wants_two_files) {
   EXPECT_EQ(run("forward").code, 2);
   EXPECT_EQ(run("forward a b c").code, 2);
   EXPECT_EQ(run("forward /nowhere/in /nowhere/out").code, 2);
+}
+
+TEST_F(ProgramTest, tokenize_names_bad_lines_and_passes_over_blank_ones) {
+  std::filesystem::create_directories(folder_);
+  const auto tokenize = [&](const std::string& lines) {
+    std::ofstream(folder_ + "/lines") << lines;
+    return run("tokenize --tokenizer=" ORRERY_SOURCE_DIR "/tests/golden/tok_toy.json",
+               "bash -c '\"$0\" \"$@\" < " + folder_ + "/lines' ");
+  };
+  const Result good = tokenize("{\"text\":\"a\"}\n\n{\"text\":\"\"}\n \r\n");
+  EXPECT_EQ(good.code, 0) << good.text;
+  EXPECT_EQ(std::count(good.text.begin(), good.text.end(), '\n'), 2) << good.text;
+  const Result bad = tokenize("{\"text\":\"a\",\"text\":\"b\"}\n{\"text\":7}\n{\"txt\":\"a\"}\n[]\n{\n");
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_THAT(bad.text,
+              AllOf(HasSubstr("line 1 is not a JSON object in UTF-8: \"text\" comes twice"),
+                    HasSubstr("line 2 has a \"text\" that is no string, got: number"),
+                    HasSubstr("line 3 has no \"text\""), HasSubstr("line 4 is no JSON object, got: array"),
+                    HasSubstr("line 5 is not a JSON object in UTF-8"), HasSubstr("5 bad lines")));
 }
 
 TEST_F(ProgramTest, demo_data_writes_films_once) {
