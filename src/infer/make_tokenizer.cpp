@@ -1,7 +1,6 @@
 #include "infer/make_tokenizer.h"
 
 #include "base/error.h"
-#include "ckpt/digest.h"
 #include "ckpt/safetensors.h"
 #include "infer/load_wan_vae.h"
 #include "infer/network_files.h"
@@ -57,22 +56,12 @@ std::unique_ptr<WanVae> vae_weights(const Config& c) {
   return load_wan_vae(c.tokenizer.weights, config, WanVaePart::both, at::kFloat, at::kCPU).net;
 }
 
-uint64_t weights_digest(const WanVae& net) {
-  DigestStream digest;
-  for (const Parameter* p : net.parameters()) {
-    digest.add(p->key());
-    const at::Tensor value = p->value().contiguous();
-    digest.add({static_cast<const char*>(value.const_data_ptr()), static_cast<size_t>(value.nbytes())});
-  }
-  return digest.value();
-}
-
 RunTokenizer make_wan(const Config& c, at::Device device, std::shared_ptr<const RowExchange> rows = nullptr) {
   std::unique_ptr<WanVae> net = vae_weights(c);
   TokenizerRecord record{.tensors = {},
                          .facts = {{"kind", "wan"},
                                    {"width", std::to_string(c.tokenizer.width)},
-                                   {"weights", hex_of(weights_digest(*net))}}};
+                                   {"weights", digest_of_weights(*net)}}};
   const at::ScalarType type = scalar_type(c.tokenizer.dtype);
   if (type != at::kFloat || device != at::kCPU) {
     const auto as_read = std::move(net);

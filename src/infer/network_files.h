@@ -1,6 +1,6 @@
 #pragma once
 // What lies with a released network's weights, and the digest by which its results are known again. For the
-// text encoders.
+// text encoders and the autoencoder.
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>

@@ -38,13 +38,12 @@ at::Tensor widened(const at::Tensor& x) {
 
 using PairUp = std::function<void(const at::Tensor& in_whole, const at::Tensor& in_packed)>;
 void for_each_piece(const at::Tensor& whole, const at::Tensor& packed, int64_t dim, const Counts& lengths,
-                    int64_t left_out, const PairUp& visit) {
+                    const PairUp& visit) {
   int64_t begin = 0, offset = 0;
-  for (size_t r = 0; r < lengths.size(); ++r) {
-    const at::Tensor piece = whole.narrow(dim, begin, lengths[r]);
-    if (static_cast<int64_t>(r) != left_out)
-      visit(piece, packed.narrow(0, offset, piece.numel()).view(piece.sizes()));
-    begin += lengths[r];
+  for (const int64_t length : lengths) {
+    const at::Tensor piece = whole.narrow(dim, begin, length);
+    visit(piece, packed.narrow(0, offset, piece.numel()).view(piece.sizes()));
+    begin += length;
     offset += piece.numel();
   }
 }
@@ -104,19 +103,19 @@ void copy_runs(const at::Tensor& to, const at::Tensor& from) {
     to.copy_(from);
 }
 
-at::Tensor pack_pieces(const at::Tensor& x, int64_t dim, const Counts& lengths, int64_t left_out) {
+at::Tensor pack_pieces(const at::Tensor& x, int64_t dim, const Counts& lengths) {
   if (are_dense(x.sizes(), dim)) return x.contiguous().view(-1);
   const at::Tensor packed = at::empty({x.numel()}, x.options());
-  for_each_piece(x, packed, dim, lengths, left_out,
+  for_each_piece(x, packed, dim, lengths,
                  [](const at::Tensor& from, const at::Tensor& to) { copy_runs(to, from); });
   return packed;
 }
 
-at::Tensor unpack_pieces(const at::Tensor& packed, at::IntArrayRef whole, int64_t dim, const Counts& lengths,
-                         int64_t left_out) {
+at::Tensor unpack_pieces(const at::Tensor& packed, at::IntArrayRef whole, int64_t dim,
+                         const Counts& lengths) {
   if (are_dense(whole, dim)) return packed.view(whole);
   const at::Tensor x = at::empty(whole, packed.options());
-  for_each_piece(x, packed, dim, lengths, left_out, copy_runs);
+  for_each_piece(x, packed, dim, lengths, copy_runs);
   return x;
 }
 

@@ -26,10 +26,9 @@ at::Tensor gather_frames(Comm& context, const at::Tensor& local, int64_t dim);
 
 // One dense piece for each rank, one after the other, as a collective sends them: x cut along dim into these
 // lengths. unpack_pieces is the inverse; `whole` is x's shape. Either may share memory with its input, and
-// does where are_dense holds. The piece of rank `left_out`, if any, is not copied.
-at::Tensor pack_pieces(const at::Tensor& x, int64_t dim, const Counts& lengths, int64_t left_out = -1);
-at::Tensor unpack_pieces(const at::Tensor& packed, at::IntArrayRef whole, int64_t dim, const Counts& lengths,
-                         int64_t left_out = -1);
+// does where are_dense holds.
+at::Tensor pack_pieces(const at::Tensor& x, int64_t dim, const Counts& lengths);
+at::Tensor unpack_pieces(const at::Tensor& packed, at::IntArrayRef whole, int64_t dim, const Counts& lengths);
 
 // Whether the pieces along dim of a contiguous tensor are its memory in order: nothing stands before dim.
 bool are_dense(at::IntArrayRef whole, int64_t dim);
