@@ -32,7 +32,9 @@ at::Tensor channel_norm(const at::Tensor& x, const at::Tensor& gamma, bool has_s
   for (const at::Tensor& frame : x.split(1, 2)) {
     const at::Tensor f = frame.contiguous();
     const at::Tensor norm = norm_of(f).to(f.scalar_type()).clamp_min_(kMinNorm);
-    const at::Tensor y = (f / norm).mul_(root_of_channels(f)).mul_(along_channels(gamma));
+    // ATen's product with a number rounds that to a half type first on the CPU, but not on a GPU.
+    const at::Tensor scaled = to_acc(f / norm).mul_(root_of_channels(f)).to(f.scalar_type());
+    const at::Tensor y = scaled * along_channels(gamma);
     out.push_back(has_silu ? at::silu(y) : y);
   }
   return at::cat(out, 2);
