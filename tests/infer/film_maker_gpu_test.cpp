@@ -1,4 +1,5 @@
-// Films of requests on a CUDA device: those of the CPU, and how long the released sizes take.
+// Films of requests on a CUDA device: those of the CPU, and how long an evaluation of the released size
+// takes.
 #include <ATen/Context.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
@@ -8,6 +9,7 @@
 #include "autograd/tape.h"
 #include "gpu_speed.h"
 #include "infer/small_model.h"
+#include "random_weights.h"
 
 namespace orrery {
 namespace {
@@ -37,20 +39,21 @@ TEST_F(CudaFilms, are_those_of_the_cpu) {
     request.chunk_size = 13;
     const at::Tensor want = film_on(Device::cpu, request, 3).to(at::kDouble);
     const at::Tensor difference = (film_on(Device::cuda, request, 3).to(at::kDouble) - want).abs();
-    EXPECT_GT(want.std().item().toDouble(), 1) << "an empty film proves nothing";
+    EXPECT_GT(want.std().item().toDouble(), 20) << "a flat film proves nothing";
     EXPECT_LE(difference.max().item().toDouble(), 3);
     EXPECT_LE(difference.mean().item().toDouble(), 0.02);
   }
 }
 
-// Denoising of the 2B model at 720p, weights drawn at random: two evaluations a step, 35 steps.
+// Denoising of the 2B model at 720p: two evaluations a step, 35 steps. film_maker_nccl_test.cpp times whole
+// films.
 TEST_F(CudaFilms, Speed_2b_720p) {
   Config config;
   config.numerics.device = Device::cuda;
   config.numerics.dtype = Dtype::bfloat16;
   DiT net(dit_config(config));
   net.materialize(at::kCUDA, at::kBFloat16);
-  net.initialize(1);
+  test::draw_weights(net);
   const flow::Denoiser denoiser = denoiser_of(net, TextForm::projected);
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
   flow::DenoiserInput in;

@@ -5,10 +5,7 @@
 #include "base/error.h"
 #include "infer/branch_parallel.h"
 #include "infer/film_batch.h"
-#include "infer/make_tokenizer.h"
-#include "infer/small_model.h"
-#include "parallel/mesh.h"
-#include "parallel/row_exchange.h"
+#include "infer/film_timing.h"
 #include "world.h"
 
 namespace orrery {
@@ -125,6 +122,27 @@ TEST(FilmGroups, ranks_that_share_the_autoencoder_make_the_film_of_one_rank) {
   if (world.rank() == 0) {
     EXPECT_EQ(film.size(0), 20);
     EXPECT_LE(differing(film, wan_film({one.get(), one.get(), one.get()}, nullptr)), 1e-3);
+  }
+}
+
+// The code that times films of the released sizes on GPUs.
+TEST(FilmGroups, every_layout_makes_the_film_of_one_rank_and_tells_its_times) {
+  const Config config = test::small_size(Device::cpu, Dtype::float64, Dtype::float32);
+  FilmRequest request = small_request(InferenceType::image2world);
+  request.num_steps = 4;
+  Comm& world = test_world().comm();
+  const auto one = single_rank_comm("alone");
+  const at::Tensor want = test::timed_film(config, {at::kCPU, one.get(), one.get()}, {}, request).film;
+  ASSERT_EQ(want.sizes(), (at::IntArrayRef{13, 32, 32, 3}));
+  EXPECT_GT(want.to(at::kDouble).std().item<double>(), 10) << "a flat film proves nothing";
+  for (const test::FilmLayout& layout : test::film_layouts(world.size())) {
+    const auto [film, parts, seconds] = test::timed_film(config, {at::kCPU, &world, &world}, layout, request);
+    EXPECT_GT(parts.denoise_s, 0);
+    EXPECT_LE(parts.encode_s + parts.denoise_s + parts.decode_s, seconds);
+    ASSERT_EQ(film.defined(), world.rank() == 0);
+    if (film.defined()) {
+      EXPECT_LE(differing(film, want), 1e-3) << layout.context << " x " << layout.branches;
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include "gpu_speed.h"
 #include "infer/reason1_text.h"
 #include "model/layer_join.h"
+#include "random_weights.h"
 
 namespace orrery {
 namespace {
@@ -53,11 +54,11 @@ TEST_F(Reason1OnGpu, embeds_as_the_cpu_does) {
   EXPECT_LE(distance(embed(gpu, at::kBFloat16), want), 2 * rounding + 0.004);
 }
 
-TEST_F(Reason1OnGpu, time_of_a_prompt_at_7b) {
+TEST_F(Reason1OnGpu, Speed_of_a_prompt_at_7b) {
   const at::Device gpu(at::kCUDA, 0);
   Reason1Net net("model", QwenTextConfig());
   net.materialize(gpu, at::kBFloat16);
-  for (const Parameter* p : net.parameters()) at::Tensor(p->value()).normal_(0, 0.02);
+  test::draw_weights(net);
   const at::Tensor ids = at::empty({1, 512}, at::device(gpu).dtype(at::kLong)).random_(151643);
   const double ms = median_ms([&] { join_layers(net.text.hidden_states(ids), LayerJoin::full_concat, 1); });
   std::printf("speed: reason1 7B, one prompt of 512 tokens: %.1f ms, %.0f TFLOP/s of linear layers\n", ms,

@@ -4,6 +4,8 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/ones.h>
 
+#include <cmath>
+
 #include "base/rng.h"
 #include "infer/film_maker.h"
 #include "infer/make_text_encoder.h"
@@ -26,11 +28,14 @@ inline Config small_config(Dtype dtype) {
   return c;
 }
 
-// Films of noise about grey: each latent channel is a pixel of a block.
+// Films of noise about grey: a latent channel is the mean of every channels-th pixel of a block, in units of
+// 20 grey levels.
 inline LinearTokenizer pixel_tokenizer(int64_t channels) {
   constexpr int64_t kBlock = LinearTokenizer::kBlock;
-  return LinearTokenizer({at::eye(kBlock).narrow(1, 0, channels).contiguous(), at::ones({kBlock}) * 0.1,
-                          at::ones({channels}) * 0.5, 0.5});
+  const int64_t pixels = kBlock / channels;  // of one channel; 8 and 16 channels share all pixels
+  const double unit = std::sqrt(static_cast<double>(pixels));
+  return LinearTokenizer({at::eye(channels).repeat({pixels, 1}) / unit, at::ones({kBlock}) * 128,
+                          at::ones({channels}) * 20 * unit, 0});
 }
 
 struct SmallModel {
