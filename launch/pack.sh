@@ -55,7 +55,8 @@ cat > "$bundle/run" <<'RUN'
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 export LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 if [ ! -e "$here/lib/libtorch_cpu.so" ]; then
-  site=$(python3 -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parent.parent)') ||
+  # Found, not imported: that would take seconds.
+  site=$(python3 -c 'import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec("torch").origin).parent.parent)') ||
     { echo "run: error: this bundle wants the host's LibTorch, and its python3 has no torch" >&2; exit 2; }
   export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$site/torch/lib:$(find "$site"/nvidia -maxdepth 2 -name lib | paste -sd:)
 fi
