@@ -7,6 +7,7 @@
 
 #include <iostream>
 
+#include "base/numerics.h"
 #include "world.h"
 
 namespace orrery {
@@ -29,6 +30,7 @@ class FailurePrinter final : public testing::EmptyTestEventListener {
 
 int run_tests(World& world) {
   const c10::InferenceMode inference;
+  forbid_reduced_precision();
   world_of_tests = &world;
   if (!world.is_first()) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
