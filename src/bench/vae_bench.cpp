@@ -193,6 +193,7 @@ VaeBench bench_vae(const Config& config, World& world, const VaeBenchOptions& op
   out.encode = run.encode();
   out.decode = run.decode();
   const kernels::cuda::FusedConv conv = kernels::cuda::fused_conv();
+  out.own = conv.own;
   out.fused = conv.fused;
   out.plain = conv.plain;
   out.refused = conv.refused;

@@ -34,7 +34,7 @@ struct VaeBench {
   DeviceRates rates = {};
   VaeFigures encode = {}, decode = {};
   // GPU: calls of convolutions by what ran them, and a line a kernel that was chosen.
-  int64_t fused = 0, plain = 0, refused = 0;
+  int64_t own = 0, fused = 0, plain = 0, refused = 0;
   std::string last_refusal = {};
   std::vector<std::string> engines = {};
 };

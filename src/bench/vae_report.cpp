@@ -89,9 +89,10 @@ std::string describe(const VaeBench& b, int64_t rows) {
       right("median ms", 11), right("least", 11), right("most", 11), right("TFLOP", 11), right("TFLOP/s", 11),
       right("floor ms", 11), right("peak GiB", 11), right("remembered", 12), "\n");
   text += summary("encode", b.encode, b.rates) + summary("decode", b.decode, b.rates);
-  if (b.fused + b.plain + b.refused > 0)
-    text += text_of("convolutions by cuDNN with bias and residual: ", b.fused, ", without: ", b.plain,
-                    ", by ATen: ", b.refused, b.refused > 0 ? " (last: " + b.last_refusal + ")" : "", "\n");
+  if (b.own + b.fused + b.plain + b.refused > 0)
+    text += text_of("convolutions by our own kernel: ", b.own, ", by cuDNN with bias and residual: ", b.fused,
+                    ", without: ", b.plain, ", by ATen: ", b.refused,
+                    b.refused > 0 ? " (last: " + b.last_refusal + ")" : "", "\n");
   text += table("encode", b.encode, b.rates, rows) + table("decode", b.decode, b.rates, rows);
   if (!b.engines.empty()) text += "\nkernels of convolutions: x * weight\n";
   for (const std::string& engine : b.engines) text += "  " + engine + "\n";
@@ -115,6 +116,7 @@ std::string json_of(const VaeBench& b) {
                                        {"weight_bytes", b.weight_bytes},
                                        {"encode", figures(b.encode, b.rates)},
                                        {"decode", figures(b.decode, b.rates)},
+                                       {"own", b.own},
                                        {"fused", b.fused},
                                        {"plain", b.plain},
                                        {"refused", b.refused},

@@ -171,18 +171,19 @@ at::Tensor attention_jvp(const at::Tensor& q, const at::Tensor& k, const at::Ten
                          const at::Tensor& tv, double scale);  // kernels::cpu, with the same limit
 
 // Convolution of history and x joined, plus bias and residual (all but x and weight may be undefined), in
-// half types by cuDNN's kernels for tensors in the order B, T, H, W, C, which is also that of the result; one
-// rounding at the end where cuDNN adds bias and residual itself, else two. With at::Context's
-// benchmarkCuDNN the fastest of several kernels is chosen by time at a shape's first call, else as cuDNN's
-// heuristics say. Channels that are no multiples of 8 are padded. What cuDNN's graphs do not take goes to
-// ATen's convolution, other types too.
+// half types for tensors in the order B, T, H, W, C, which is also that of the result; one rounding at the
+// end where the kernel adds bias and residual itself, else two. Kernels of 3x3 pixels with few outputs have
+// one of our own on Hopper; else they are cuDNN's: with at::Context's benchmarkCuDNN the fastest of several,
+// chosen by time at a shape's first call, without as cuDNN's heuristics say. Channels that are no multiples
+// of 8 are padded. What cuDNN's graphs do not take goes to ATen's convolution, other types too.
 at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tensor& weight,
                   const at::Tensor& bias, const at::Tensor& residual, const ConvGeometry& geometry);
 
 // What became of this thread's convolutions.
 struct FusedConv {
-  int64_t plans = 0;
-  int64_t fused = 0, plain = 0, refused = 0;  // calls by their kernels: with bias and residual, without; ATen
+  int64_t plans = 0;                          // of cuDNN
+  int64_t own = 0;                            // calls by our own kernel
+  int64_t fused = 0, plain = 0, refused = 0;  // by cuDNN's: with bias and residual, without; by ATen
   std::string last_refusal;
   std::vector<std::string> engines;  // a line a plan: shapes, engine, time if it was chosen by time
 };

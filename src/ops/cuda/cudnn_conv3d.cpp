@@ -1,6 +1,7 @@
-// Convolutions in time and space with cuDNN, on tensors whose memory is in the order B, T, H, W, C. As in
-// cudnn_attention.cpp, cudnn-frontend describes each call as a graph, and plans are kept. Bias and residual
-// are part of the graph where cuDNN takes them.
+// Convolutions in time and space, on tensors whose memory is in the order B, T, H, W, C: those that our own
+// kernel serves go to it (conv_call.h), the others to cuDNN. As in cudnn_attention.cpp, cudnn-frontend
+// describes each call as a graph, and plans are kept. Bias and residual are part of the graph where cuDNN
+// takes them.
 #include <ATen/Context.h>
 #include <ATen/cudnn/Handle.h>
 #include <ATen/ops/constant_pad_nd.h>
@@ -15,6 +16,7 @@
 #include <cudnn_frontend.h>
 
 #include "base/error.h"
+#include "ops/cuda/conv_call.h"
 #include "ops/cuda/launch.h"
 #include "ops/kernels.h"
 
@@ -33,12 +35,6 @@ constexpr int64_t kMaxWorkspace = int64_t{1} << 30;
 constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;  // of a tensor of one call: kernels count in 32 bits
 constexpr int64_t kTimedPlans = 6, kTimedRuns = 2;        // with at::Context's cuDNN benchmark
 
-// Dense in the order of the first comment; x has its history and needs no zeros in time. bias and residual
-// may be undefined.
-struct Call {
-  at::Tensor x, weight, bias, residual, out;
-  ConvGeometry geometry;
-};
 // cuDNN knows the tensors of a call by these numbers.
 enum Place : int64_t { kX = 1, kWeight, kBias, kResidual, kOut };
 
@@ -69,7 +65,7 @@ ThreadState& thread_state() {
   return state;
 }
 
-Shapes shapes_of(const Call& call) {
+Shapes shapes_of(const ConvCall& call) {
   const auto x = call.x.sizes(), w = call.weight.sizes(), y = call.out.sizes();
   const auto& [stride, before, after] = call.geometry;
   if (w[2] == 1 && stride[0] == 1)
@@ -113,7 +109,7 @@ void describe(Tensor_attributes& tensor, Place place, const Shape& sizes, at::Sc
   tensor.set_data_type(type == at::kHalf ? fe::DataType_t::HALF : fe::DataType_t::BFLOAT16);
 }
 
-void draw_graph(fe::graph::Graph& graph, const Call& call, bool is_fused) {
+void draw_graph(fe::graph::Graph& graph, const ConvCall& call, bool is_fused) {
   const Shapes shapes = shapes_of(call);
   const at::ScalarType type = call.x.scalar_type();
   const auto input = [&](Place place, const Shape& sizes) {
@@ -157,7 +153,7 @@ fe::error_t prepare(fe::graph::Graph& graph) {
   return status.is_good() ? graph.build_plans(fe::BuildPlanPolicy_t::HEURISTICS_CHOICE) : status;
 }
 
-std::unique_ptr<Plan> build(const Call& call, bool is_fused) {
+std::unique_ptr<Plan> build(const ConvCall& call, bool is_fused) {
   auto plan = std::make_unique<Plan>();
   plan->is_fused = is_fused;
   fe::error_t status;
@@ -176,7 +172,7 @@ std::unique_ptr<Plan> build(const Call& call, bool is_fused) {
 }
 
 // Bias and residual of a half type.
-void add_rest(const Call& call) {
+void add_rest(const ConvCall& call) {
   if (!call.bias.defined() && !call.residual.defined()) return;
   launch(BiasAdd{.y = call.out.data_ptr(),
                  .bias = call.bias.defined() ? call.bias.const_data_ptr() : nullptr,
@@ -188,7 +184,7 @@ void add_rest(const Call& call) {
 }
 
 // Once, on the current stream.
-fe::error_t execute(const Plan& plan, const Call& call) {
+fe::error_t execute(const Plan& plan, const ConvCall& call) {
   std::unordered_map<int64_t, void*> pointers{{kX, const_cast<void*>(call.x.const_data_ptr())},
                                               {kWeight, const_cast<void*>(call.weight.const_data_ptr())},
                                               {kOut, call.out.data_ptr()}};
@@ -206,7 +202,7 @@ fe::error_t execute(const Plan& plan, const Call& call) {
 }
 
 // Milliseconds of a call, the least of some; infinite where it fails.
-float time_of(const Plan& plan, const Call& call) {
+float time_of(const Plan& plan, const ConvCall& call) {
   const auto stream = c10::cuda::getCurrentCUDAStream();
   float least = std::numeric_limits<float>::infinity();
   for (int64_t i = 0; i < 1 + kTimedRuns; ++i) {
@@ -221,7 +217,7 @@ float time_of(const Plan& plan, const Call& call) {
 }
 
 // The fastest of the first plans that the heuristics name.
-std::unique_ptr<Plan> fastest(const Call& call, bool is_fused) {
+std::unique_ptr<Plan> fastest(const ConvCall& call, bool is_fused) {
   auto plan = build(call, is_fused);
   if (!plan->refusal.empty()) return plan;
   int64_t best_index = -1, best_bytes = 0;
@@ -248,7 +244,7 @@ std::unique_ptr<Plan> fastest(const Call& call, bool is_fused) {
   return plan;
 }
 
-std::unique_ptr<Plan> make_plan(const Call& call) {
+std::unique_ptr<Plan> make_plan(const ConvCall& call) {
   const bool by_time = at::globalContext().benchmarkCuDNN(),
              has_more = call.bias.defined() || call.residual.defined();
   auto fused = by_time ? fastest(call, true) : build(call, true);
@@ -258,7 +254,7 @@ std::unique_ptr<Plan> make_plan(const Call& call) {
   return is_better ? std::move(plain) : std::move(fused);
 }
 
-PlanKey key_of(const Call& call) {
+PlanKey key_of(const ConvCall& call) {
   PlanKey key{call.x.get_device(), static_cast<int64_t>(call.x.scalar_type()),
               at::globalContext().benchmarkCuDNN(), call.bias.defined(), call.residual.defined()};
   for (const at::Tensor* t : {&call.x, &call.weight, &call.out})
@@ -268,7 +264,7 @@ PlanKey key_of(const Call& call) {
   return key;
 }
 
-const Plan& plan_for(const Call& call) {
+const Plan& plan_for(const ConvCall& call) {
   ThreadState& state = thread_state();
   PlanKey key = key_of(call);
   if (const auto found = state.plans.find(key); found != state.plans.end()) return *found->second;
@@ -286,7 +282,7 @@ const Plan& plan_for(const Call& call) {
 }
 
 // Returns why cuDNN does not take the call; empty when it ran.
-std::string run(const Call& call) {
+std::string run(const ConvCall& call) {
   const Plan& plan = plan_for(call);
   if (!plan.refusal.empty()) return plan.refusal;
   const fe::error_t status = execute(plan, call);
@@ -312,7 +308,7 @@ at::Tensor with_zeros(const at::Tensor& x, ConvGeometry& g) {
 }
 
 // By ATen, which calls cuDNN's older interface. In float32 and float64 without rounding inputs to TF32.
-void run_aten(Call call) {
+void run_aten(ConvCall call) {
   call.x = with_zeros(call.x, call.geometry);
   call.out.copy_(at::cudnn_convolution(call.x, call.weight, {0, 0, 0}, call.geometry.stride, {1, 1, 1}, 1,
                                        /*benchmark=*/false, /*deterministic=*/true, /*allow_tf32=*/false));
@@ -320,10 +316,17 @@ void run_aten(Call call) {
   if (call.residual.defined()) call.out.add_(call.residual);
 }
 
-void run_or_fall_back(Call call) {
+bool is_of_half_type(const at::Tensor& t) {
+  return t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kHalf;
+}
+
+void run_or_fall_back(ConvCall call) {
+  if (is_for_wgmma(call.weight, call.geometry) && run_wgmma(call)) {
+    ++thread_state().counts.own;
+    return;
+  }
   std::string refusal = "type that is not a half one";
-  const auto type = call.x.scalar_type();
-  if (type == at::kBFloat16 || type == at::kHalf) {
+  if (is_of_half_type(call.x)) {
     refusal = run(call);
     if (!refusal.empty() && call.geometry.pad_before != call.geometry.pad_after) {
       call.x = channels_last(with_zeros(call.x, call.geometry));
@@ -337,10 +340,10 @@ void run_or_fall_back(Call call) {
 }
 
 // Frames [begin, begin + count) of the result.
-Call frames_of(const Call& call, int64_t begin, int64_t count) {
+ConvCall frames_of(const ConvCall& call, int64_t begin, int64_t count) {
   const int64_t step = call.geometry.stride[0], taps = call.weight.size(kTime);
   const auto part = [&](const at::Tensor& t) { return t.defined() ? t.narrow(kTime, begin, count) : t; };
-  Call out = call;
+  ConvCall out = call;
   out.x = call.x.narrow(kTime, begin * step, (count - 1) * step + taps);
   out.residual = part(call.residual);
   out.out = part(call.out);
@@ -348,13 +351,13 @@ Call frames_of(const Call& call, int64_t begin, int64_t count) {
 }
 
 // In parts whose tensors are dense and small enough.
-void run_in_parts(const Call& call) {
+void run_in_parts(const ConvCall& call) {
   const int64_t batch = call.x.size(0), frames = call.out.size(kTime);
   if (std::max(call.x.numel(), call.out.numel()) <= kMaxElements || batch * frames == 1)
     return run_or_fall_back(call);
   if (batch > 1) {
     for (int64_t b = 0; b < batch; ++b) {
-      Call one = call;
+      ConvCall one = call;
       for (at::Tensor* t : {&one.x, &one.residual, &one.out})
         if (t->defined()) *t = t->narrow(0, b, 1);
       run_in_parts(one);
@@ -365,15 +368,16 @@ void run_in_parts(const Call& call) {
   run_in_parts(frames_of(call, frames / 2, frames - frames / 2));
 }
 
-int64_t rounded_up(int64_t n) {
-  return (n + kVector - 1) / kVector * kVector;
+int64_t rounded_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
 }
 
-// Zero channels up to a multiple of kVector along dim.
-at::Tensor widened(const at::Tensor& t, int64_t dim) {
-  if (!t.defined() || t.size(dim) % kVector == 0) return t;
+// Zeros up to `size` along dim.
+at::Tensor widened(const at::Tensor& t, int64_t dim, int64_t size) {
+  if (!t.defined() || t.size(dim) == size) return t;
+  if (dim == 1 && t.dim() == 5 && is_of_half_type(t)) return with_channels(t, size);
   std::vector<int64_t> zeros(2 * static_cast<size_t>(t.dim() - dim), 0);
-  zeros.back() = rounded_up(t.size(dim)) - t.size(dim);
+  zeros.back() = size - t.size(dim);
   return at::constant_pad_nd(t, zeros);
 }
 
@@ -401,14 +405,15 @@ at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tens
   const c10::cuda::CUDAGuard device(x.device());
   ConvGeometry g = geometry;
   const at::Tensor frames = joined(x, history, g);
-  const int64_t outputs = weight.size(0);
-  const bool is_wide = outputs % kVector == 0;
-  Call call{.x = channels_last(widened(frames, 1)),
-            .weight = channels_last(widened(widened(weight, 1), 0)),
-            .bias = widened(bias.defined() ? bias.contiguous() : bias, 0),
-            .residual = residual.defined() && is_wide ? channels_last(residual) : at::Tensor(),
-            .out = {},
-            .geometry = g};
+  const int64_t outputs = weight.size(0), wide = rounded_up(outputs, kVector);
+  const int64_t channels = rounded_up(x.size(1), is_for_wgmma(weight, g) ? wgmma_channels() : kVector);
+  const bool is_wide = outputs == wide;
+  ConvCall call{.x = channels_last(widened(frames, 1, channels)),
+                .weight = channels_last(widened(widened(weight, 1, channels), 0, wide)),
+                .bias = widened(bias.defined() ? bias.contiguous() : bias, 0, wide),
+                .residual = residual.defined() && is_wide ? channels_last(residual) : at::Tensor(),
+                .out = {},
+                .geometry = g};
   Shape sizes{x.size(0), call.weight.size(0)};
   for (int64_t axis = 0; axis < 3; ++axis)
     sizes.push_back(result_size(frames.size(axis + 2) + g.pad_before[axis] + g.pad_after[axis],

@@ -159,6 +159,32 @@ struct BiasAdd {
 };
 void launch(const BiasAdd& args, Type type, cudaStream_t stream);
 
+// Pixels of x, at any strides, to channels-last pixels of `wide` channels, a multiple of 8: zeros after x's.
+// Elements of two bytes.
+struct WidenChannels {
+  const void* x;
+  void* y;
+  int64_t batch, channels, frames, height, width, wide;
+  int64_t strides[5];  // of x's batch, channels, frames, height, width
+};
+void launch(const WidenChannels& args, cudaStream_t stream);
+
+// y = conv3d(x, weight) + bias + residual with kernels of taps x 3 x 3 at stride 1, summed in float32 and
+// rounded once: a half type. x (batch, frames + taps - 1, x_height, x_width, channels) with zeros around its
+// pixels, of which `above` rows and `left` columns count; weight (outputs, taps, 3, 3, channels); y and
+// residual (batch, frames, height, width, outputs); bias and residual may be null. packed: space of weight's
+// size. Channels are multiples of kConvChannels; outputs are multiples of kConvOutputs, or kFewConvOutputs.
+// A frame of x has up to kMaxFrameElements; tiles of kConvRows x kConvColumns pixels and their outputs are up
+// to kMaxConvTiles. Devices of compute capability 9.0, where built for sm_90a.
+constexpr int kConvChannels = 16, kConvOutputs = 96, kFewConvOutputs = 8, kConvRows = 6, kConvColumns = 64;
+constexpr int64_t kMaxConvTiles = (int64_t{1} << 31) - 1;
+struct TiledConv {
+  const void *x, *weight, *bias, *residual;
+  void *packed, *y;
+  int64_t batch, frames, taps, height, width, x_height, x_width, above, left, channels, outputs;
+};
+void launch(const TiledConv& args, Type type, cudaStream_t stream);
+
 // p = softmax(scale * scores) over each row of scores (rows, width), rounded to `type`; lse: log-sum-exp of
 // the scaled scores, one a row.
 struct SoftmaxRows {
