@@ -1,6 +1,6 @@
 #pragma once
 // SIGUSR1 asks a training run to stop: it ends its step, saves a checkpoint and exits with kStopped; the
-// same command goes on from there. Job scripts send it before their time is up (slurm/train.sbatch); mpirun
+// same command goes on from there. Job scripts send it before their time is up (slurm/job.sbatch); mpirun
 // and srun pass it on to all ranks.
 
 namespace orrery::cli {
