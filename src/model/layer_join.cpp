@@ -16,13 +16,17 @@ int64_t group_size(int64_t layers, LayerJoin strategy, int64_t group) {
   return strategy == LayerJoin::full_concat ? 1 : strategy == LayerJoin::mean_pooling ? layers : group;
 }
 
+at::Tensor std_of_rows(const at::Tensor& x, const at::Tensor& like) {
+  if (x.is_meta()) return at::empty(like.sizes(), x.options());  // ATen has it not for meta tensors
+  return at::std(x, -1, /*unbiased=*/true, true);
+}
+
 }  // namespace
 
 at::Tensor mean_normalize(const at::Tensor& x) {
   const at::ScalarType type = x.scalar_type();
   const at::Tensor wide = to_acc(x);
-  const at::Tensor mean = wide.mean(-1, true).to(type),
-                   std = at::std(wide, -1, /*unbiased=*/true, true).to(type);
+  const at::Tensor mean = wide.mean(-1, true).to(type), std = std_of_rows(wide, mean).to(type);
   return (x - mean) / (std + 1e-8);
 }
 

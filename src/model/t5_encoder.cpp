@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/log.h>
 #include <ATen/ops/where.h>
 
@@ -44,6 +45,7 @@ T5Config t5_config(const nlohmann::json& config) {
 }
 
 at::Tensor t5_buckets(const at::Tensor& offsets, const T5Config& c) {
+  if (offsets.is_meta()) return at::empty_like(offsets);  // ATen has not all of it for meta tensors
   const int64_t side = c.relative_attention_num_buckets / 2, exact = side / 2;
   const at::Tensor distance = offsets.abs();
   const double range =

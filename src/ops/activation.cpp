@@ -1,5 +1,6 @@
 #include "ops/activation.h"
 
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/relu.h>
@@ -35,7 +36,9 @@ class Silu final : public Op {
 class Relu final : public Op {
  public:
   std::string_view name() const override { return "relu"; }
-  Tensors forward(const Tensors& in) const override { return {at::relu(in[0])}; }
+  Tensors forward(const Tensors& in) const override {
+    return {in[0].is_meta() ? at::empty_like(in[0]) : at::relu(in[0])};  // ATen has it not for meta tensors
+  }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     return {at::threshold_backward(dout[0], s.in(0), 0)};
   }

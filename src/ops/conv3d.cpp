@@ -84,14 +84,15 @@ class Conv3d final : public Op {
   ConvGeometry geometry_;
 };
 
-// On GPUs, of films that pass for good: no derivatives.
+// On GPUs, and in plans of them, of films that pass for good: no derivatives.
 class Conv3dAdd final : public Op {
  public:
   explicit Conv3dAdd(const ConvGeometry& geometry) : geometry_(geometry) {}
   std::string_view name() const override { return "conv3d_add"; }
   bool takes_undefined() const override { return true; }
   Tensors forward(const Tensors& in) const override {
-    return {kernels::cuda::conv3d(in[0], {}, in[1], in[2], in[3], geometry_)};
+    if (in[0].is_cuda()) return {kernels::cuda::conv3d(in[0], {}, in[1], in[2], in[3], geometry_)};
+    return {kernels::cpu::conv3d(in[0], {}, in[1], in[2], geometry_) + in[3]};
   }
   Tensors backward(const Saved&, const Tensors&) const override { fail("conv3d_add: it has no derivative"); }
   Tensors jvp(const Saved&, const Tensors&) const override { fail("conv3d_add: it has no derivative"); }
@@ -138,7 +139,7 @@ Variable ops::conv3d(const Variable& x, const Variable& history, const Variable&
 
 Variable ops::conv3d_add(const Variable& x, const Variable& weight, const Variable& bias,
                          const Variable& residual, const ConvGeometry& geometry) {
-  if (!has_no_derivative({x, weight, bias, residual}) || !x.value().is_cuda())
+  if (!has_no_derivative({x, weight, bias, residual}) || x.value().is_cpu())
     return add(conv3d(x, Variable(), weight, bias, geometry), residual);
   check(x, Variable(), weight, bias, geometry);
   const auto [frames, rows, columns] = result_sizes({x.shape(), {}, weight.shape()}, geometry);

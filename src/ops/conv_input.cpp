@@ -13,6 +13,12 @@ constexpr int64_t kTime = 2, kRows = 3;  // axes
 
 using ops::Around;
 
+at::Tensor buffer_of(const at::Tensor& x, const at::Tensor& history, const Halo& halo) {
+  at::Tensor buffer = kernels::halo_buffer(x, history, x.sizes(), halo);
+  buffer.narrow(kTime, halo.frames, x.size(kTime)).narrow(kRows, halo.above, x.size(kRows)).copy_(x);
+  return buffer;
+}
+
 class WithHalo final : public Op {
  public:
   WithHalo(const Halo& halo, const RowExchange* rows) : halo_(halo), rows_(rows) {}
@@ -38,10 +44,8 @@ class WithHalo final : public Op {
 
  private:
   at::Tensor joined(const at::Tensor& x, const at::Tensor& history, const RowExchange* rows) const {
-    at::Tensor buffer = kernels::halo_buffer(x, history, x.sizes(), halo_);
-    const at::Tensor frames = buffer.narrow(kTime, halo_.frames, x.size(kTime));
-    frames.narrow(kRows, halo_.above, x.size(kRows)).copy_(x);
-    if (rows) rows->fill(frames, halo_.above, halo_.below);
+    at::Tensor buffer = buffer_of(x, history, halo_);
+    if (rows) rows->fill(buffer.narrow(kTime, halo_.frames, x.size(kTime)), halo_.above, halo_.below);
     return buffer;
   }
   void require_whole_pictures() const {
@@ -52,8 +56,8 @@ class WithHalo final : public Op {
   const RowExchange* rows_;
 };
 
-// One kernel for what is before the convolution and the copy into its buffer. On GPUs, of films that pass for
-// good: no derivatives.
+// One kernel for what is before the convolution and the copy into its buffer. On GPUs, and in plans of them,
+// of films that pass for good: no derivatives.
 class FilledBuffer : public Op {
  public:
   FilledBuffer(const Halo& halo, const RowExchange* rows) : halo_(halo), rows_(rows) {}
@@ -79,7 +83,9 @@ class ChannelNormSiluWithHalo final : public FilledBuffer {
   using FilledBuffer::FilledBuffer;
   std::string_view name() const override { return "channel_norm_silu_with_halo"; }
   Tensors forward(const Tensors& in) const override {
-    return {with_rows(kernels::cuda::channel_norm(in[0], in[1], /*has_silu=*/true, in[2], halo_))};
+    if (in[0].is_cuda())
+      return {with_rows(kernels::cuda::channel_norm(in[0], in[1], /*has_silu=*/true, in[2], halo_))};
+    return {with_rows(buffer_of(kernels::cpu::channel_norm(in[0], in[1], /*has_silu=*/true), in[2], halo_))};
   }
 };
 
@@ -89,7 +95,8 @@ class UpsampleWithHalo final : public FilledBuffer {
       : FilledBuffer(halo, rows), factor_(factor) {}
   std::string_view name() const override { return "upsample_nearest_with_halo"; }
   Tensors forward(const Tensors& in) const override {
-    return {with_rows(kernels::cuda::upsample_nearest(in[0], factor_, in[1], halo_))};
+    if (in[0].is_cuda()) return {with_rows(kernels::cuda::upsample_nearest(in[0], factor_, in[1], halo_))};
+    return {with_rows(buffer_of(kernels::cpu::upsample_nearest(in[0], factor_), in[1], halo_))};
   }
 
  private:
@@ -122,7 +129,7 @@ Variable ops::with_halo(const Variable& x, const Around& around) {
 }
 
 Variable ops::channel_norm_silu_with_halo(const Variable& x, const Variable& gamma, const Around& around) {
-  if (!has_no_derivative({x, gamma, around.history}) || !x.value().is_cuda())
+  if (!has_no_derivative({x, gamma, around.history}) || x.value().is_cpu())
     return with_halo(channel_norm_silu(x, gamma), around);
   check_norm(x, gamma);
   check(x, x.shape(), around);
@@ -131,7 +138,7 @@ Variable ops::channel_norm_silu_with_halo(const Variable& x, const Variable& gam
 }
 
 Variable ops::upsample_nearest_with_halo(const Variable& x, int64_t factor, const Around& around) {
-  if (!has_no_derivative({x, around.history}) || !x.value().is_cuda())
+  if (!has_no_derivative({x, around.history}) || x.value().is_cpu())
     return with_halo(upsample_nearest(x, factor), around);
   require(x.dim() == 5 && factor >= 1, "upsample_nearest: factor ", factor, " for x ",
           at::IntArrayRef(x.shape()), ", wanted (B,C,T,H,W)");

@@ -5,6 +5,7 @@
 #include <ATen/ops/cos.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/sin.h>
 
@@ -50,7 +51,12 @@ class Embedding final : public Op {
   explicit Embedding(at::Tensor ids) : ids_(std::move(ids)) {}
   std::string_view name() const override { return "embedding"; }
   bool saves_input(size_t) const override { return false; }
-  Tensors forward(const Tensors& in) const override { return {at::embedding(in[0], ids_)}; }
+  Tensors forward(const Tensors& in) const override {
+    if (!in[0].is_meta()) return {at::embedding(in[0], ids_)};
+    Shape shape = ids_.sizes().vec();  // ATen has it not for meta tensors
+    shape.push_back(in[0].size(1));
+    return {at::empty(shape, in[0].options())};
+  }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     return {at::embedding_dense_backward(dout[0], ids_, s.in_shape(0)[0], /*padding_idx=*/-1, false)};
   }

@@ -104,6 +104,9 @@ struct Conv3dGrads {
 };
 Conv3dGrads conv3d_backward(const at::Tensor& dout, const Conv3dSaved& saved, const ConvGeometry& geometry);
 
+// Each pixel of x (B,C,T,H,W) as a square of factor x factor.
+at::Tensor upsample_nearest(const at::Tensor& x, int64_t factor);
+
 // y = x / max(|x|, 1e-12) * sqrt(C) * gamma over the channels of x (B,C,T,H,W), and silu(y) if asked for;
 // rounded after norm, quotient, each product and silu.
 at::Tensor channel_norm(const at::Tensor& x, const at::Tensor& gamma, bool has_silu);
@@ -138,6 +141,9 @@ LayerNorm layer_norm(const at::Tensor& x);            // as at::native_layer_nor
 at::Tensor layer_norm_backward(const at::Tensor& x);  // dx of at::native_layer_norm_backward
 cpu::Attention attention(const at::Tensor& q, const at::Tensor& k);
 cpu::AttentionGrads attention_backward(const at::Tensor& q, const at::Tensor& k);
+
+// As at::conv3d without padding; stride: of rows and columns.
+at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, std::array<int64_t, 2> stride);
 
 }  // namespace orrery::kernels::meta
 

@@ -17,10 +17,7 @@ class UpsampleNearest final : public Op {
   Tensors forward(const Tensors& in) const override {
     const at::Tensor& x = in[0];
     if (x.is_cuda()) return {kernels::cuda::upsample_nearest(x, factor_, {}, {})};
-    return {x.unsqueeze(4)
-                .unsqueeze(6)
-                .expand({-1, -1, -1, -1, factor_, -1, factor_})
-                .reshape({x.size(0), x.size(1), x.size(2), x.size(3) * factor_, x.size(4) * factor_})};
+    return {kernels::cpu::upsample_nearest(x, factor_)};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     const Shape& x = s.in_shape(0);

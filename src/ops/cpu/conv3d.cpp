@@ -17,6 +17,12 @@ at::Tensor joined(const at::Tensor& x, const at::Tensor& history, const ConvGeom
                                       g.pad_before[0], g.pad_after[0]});
 }
 
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                       const ConvGeometry& g) {
+  if (x.is_meta()) return meta::conv3d(x, weight, {g.stride[1], g.stride[2]});
+  return at::conv3d(x, weight, bias, {1, g.stride[1], g.stride[2]});
+}
+
 }  // namespace
 
 at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tensor& weight,
@@ -26,7 +32,7 @@ at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tens
   std::vector<at::Tensor> out;
   for (int64_t t = 0; t + weight.size(2) <= frames.size(2); t += g.stride[0]) {
     const at::Tensor under_kernel = to_acc(frames.narrow(2, t, weight.size(2))).contiguous();
-    out.push_back(at::conv3d(under_kernel, w, b, {1, g.stride[1], g.stride[2]}).to(x.scalar_type()));
+    out.push_back(convolution(under_kernel, w, b, g).to(x.scalar_type()));
   }
   return at::cat(out, 2);
 }

@@ -19,4 +19,11 @@ at::Tensor halo_buffer(const at::Tensor& like, const at::Tensor& history, at::In
   return buffer;
 }
 
+at::Tensor cpu::upsample_nearest(const at::Tensor& x, int64_t factor) {
+  return x.unsqueeze(4)
+      .unsqueeze(6)
+      .expand({-1, -1, -1, -1, factor, -1, factor})
+      .reshape({x.size(0), x.size(1), x.size(2), x.size(3) * factor, x.size(4) * factor});
+}
+
 }  // namespace orrery::kernels

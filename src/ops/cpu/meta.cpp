@@ -1,5 +1,5 @@
 // Sizes of results and temporaries as in ATen 2.11: native/cpu/layer_norm_kernel.cpp,
-// FlashAttentionKernel.cpp.
+// FlashAttentionKernel.cpp, native/Convolution.cpp, ConvolutionMM3d.cpp.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -58,6 +58,19 @@ cpu::AttentionGrads attention_backward(const at::Tensor& q, const at::Tensor& k)
   const Buffers tiles = buffers(q, 2 * queries * keys, 2 * queries * keys);
   at::empty({queries}, tiles.exact.options());
   return {dq, dk, dv};
+}
+
+// ATen unfolds its input into a matrix where it does not leave the work to oneDNN, whose memory is not
+// ATen's.
+at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, std::array<int64_t, 2> stride) {
+  const int64_t frames = x.size(2) - weight.size(2) + 1, rows = (x.size(3) - weight.size(3)) / stride[0] + 1,
+                columns = (x.size(4) - weight.size(4)) / stride[1] + 1;
+  at::Tensor out = at::empty({x.size(0), weight.size(0), frames, rows, columns}, x.options());
+  const int64_t patch = weight[0].numel();
+  const bool is_large = x.size(0) > 1 || x.numel() / x.size(4) > 20480;
+  if ((x.scalar_type() != at::kFloat || !is_large) && patch > weight.size(1))
+    at::empty({x.size(0), patch, frames * rows * columns}, x.options());
+  return out;
 }
 
 }  // namespace orrery::kernels::meta
