@@ -134,8 +134,8 @@ class MeteredAllocator final : public at::Allocator {
 
 std::string_view name_of(MemoryUse use) {
   static constexpr std::array<std::string_view, kNumMemoryUses> kNames = {
-      "weights",     "gathered",      "gradients", "optimizer", "averages",
-      "activations", "communication", "workspace", "untracked"};
+      "weights",     "gathered", "gradients",     "optimizer", "averages",
+      "activations", "encoders", "communication", "workspace", "untracked"};
   return kNames[static_cast<size_t>(use)];
 }
 

@@ -19,11 +19,12 @@ enum class MemoryUse {
   optimizer,      // masters and moments
   averages,       // averaged weights
   activations,    // kept between forward and backward, and being computed
+  encoders,       // weights of the tokenizer and of the text encoder
   communication,  // staging buffers
-  workspace,      // temporaries of backward and update
+  workspace,      // temporaries of encoding, backward and update
   untracked       // allocated without a tag; not in the totals
 };
-inline constexpr size_t kNumMemoryUses = 9;
+inline constexpr size_t kNumMemoryUses = 10;
 std::string_view name_of(MemoryUse use);
 
 struct MemoryUsage {

@@ -69,8 +69,10 @@ Expected expectations(const Config& config, const World& world, Request& request
   require(out.ceilings || !is_auto,
           "memory.policy=auto: the ceilings of this GPU are not known; choose a policy or --ceilings");
   if (!out.ceilings) return out;
-  AutoRun run = is_auto ? auto_run(config, nodes_of(world), *out.ceilings)
-                        : AutoRun{quick_run(config, nodes_of(world), *out.ceilings), 0};
+  Config planned = config;
+  planned.data.cache = "none";  // latents and embeddings are made up: nothing is encoded
+  AutoRun run = is_auto ? auto_run(planned, nodes_of(world), *out.ceilings)
+                        : AutoRun{quick_run(planned, nodes_of(world), *out.ceilings), 0};
   request.options.activation_budget_bytes = run.budget_bytes;
   out.plan = std::move(run.report);
   return out;

@@ -53,8 +53,8 @@ TrainingStart plan_start(const Config& config, const World& world) {
     if (!run.report.fits()) refuse(run.report, *ceilings, world.size());
     if (is_auto && (start.plan.empty() || run.budget_bytes < start.activation_budget_bytes))
       start.activation_budget_bytes = run.budget_bytes;
-    if (run.report.memory.total() <= start.planned.total()) continue;
-    start.planned = run.report.memory;
+    if (run.report.fullest().total() <= start.planned.total()) continue;
+    start.planned = run.report.fullest();
     start.plan = "plan " + one_line(run.report);
   }
   return start;

@@ -1,6 +1,7 @@
 #include "infer/make_tokenizer.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "ckpt/safetensors.h"
 #include "infer/load_wan_vae.h"
 #include "infer/network_files.h"
@@ -57,6 +58,7 @@ std::unique_ptr<WanVae> vae_weights(const Config& c) {
 }
 
 RunTokenizer make_wan(const Config& c, at::Device device, std::shared_ptr<const RowExchange> rows = nullptr) {
+  const MemoryTag tag(MemoryUse::encoders);
   std::unique_ptr<WanVae> net = vae_weights(c);
   TokenizerRecord record{.tensors = {},
                          .facts = {{"kind", "wan"},

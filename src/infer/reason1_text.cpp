@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "ckpt/weight_file.h"
 #include "infer/network_files.h"
 #include "model/layer_join.h"
@@ -25,11 +26,20 @@ constexpr int64_t kGroup = 5;  // n_layers_per_group of cosmos-predict2.5
 std::unique_ptr<Reason1Net> load_reason1(const fs::path& path, at::ScalarType type, at::Device device) {
   const QwenTextConfig config = network_config(path, qwen_text_config);
   const bool is_nested = open_weights(path)->contains("model.language_model.norm.weight");
+  const MemoryTag tag(MemoryUse::encoders);
   auto net = std::make_unique<Reason1Net>(is_nested ? "model.language_model" : "model", config);
   net->materialize(device, type);
   net->set_needs_grad(false);
   load_network(path, *net, {"lm_head.", "visual.", "model.visual."});
   return net;
+}
+
+at::Tensor reason1_embedding(const Reason1Net& net, const at::Tensor& ids, LayerJoin join) {
+  return join_layers(net.text.hidden_states(ids.unsqueeze(0)), join, kGroup).squeeze(0);
+}
+
+int64_t reason1_channels(const Reason1Net& net, LayerJoin join) {
+  return net.text.config.hidden_size * num_joined(net.text.config.num_hidden_layers, join, kGroup);
 }
 
 Reason1Text::Reason1Text(std::unique_ptr<Reason1Net> net, const fs::path& tokenizer, LayerJoin join,
@@ -48,7 +58,7 @@ Reason1Text::Reason1Text(std::unique_ptr<Reason1Net> net, const fs::path& tokeni
 }
 
 int64_t Reason1Text::channels() const {
-  return net_->text.config.hidden_size * num_joined(net_->text.config.num_hidden_layers, join_, kGroup);
+  return reason1_channels(*net_, join_);
 }
 
 at::Tensor Reason1Text::encode(const std::vector<std::string>& prompts) const {
@@ -68,9 +78,8 @@ at::Tensor Reason1Text::encode_one(const std::string& prompt) const {
   const std::vector<int64_t> ids =
       chat_ids(tokenizer_, chat_of(kReason1System, prompt), tokens_, tokenizer_.added_id(kPadToken));
   const at::Device device = net_->text.norm.weight.value().device();
-  const at::Tensor on_device =
-      to_device(at::tensor(ids, at::kLong), at::TensorOptions(device).dtype(at::kLong));
-  return join_layers(net_->text.hidden_states(on_device.unsqueeze(0)), join_, kGroup).squeeze(0);
+  return reason1_embedding(
+      *net_, to_device(at::tensor(ids, at::kLong), at::TensorOptions(device).dtype(at::kLong)), join_);
 }
 
 std::string Reason1Text::identity() const {

@@ -24,6 +24,11 @@ struct Reason1Net final : Module {
 std::unique_ptr<Reason1Net> load_reason1(const std::filesystem::path& weights, at::ScalarType type,
                                          at::Device device);
 
+// The embedding (tokens, channels) of a prompt: of the ids of its chat, int64 (tokens), on the network's
+// device.
+at::Tensor reason1_embedding(const Reason1Net& net, const at::Tensor& ids, LayerJoin join);
+int64_t reason1_channels(const Reason1Net& net, LayerJoin join);
+
 class Reason1Text final : public TextEncoder {
  public:
   Reason1Text(std::unique_ptr<Reason1Net> net, const std::filesystem::path& tokenizer, LayerJoin join,

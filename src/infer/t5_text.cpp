@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "ckpt/key_rules.h"
 #include "infer/network_files.h"
 #include "ops/numeric.h"
@@ -13,6 +14,7 @@ namespace orrery {
 
 std::unique_ptr<T5Encoder> load_t5(const std::filesystem::path& path, at::ScalarType type,
                                    at::Device device) {
+  const MemoryTag tag(MemoryUse::encoders);
   auto net = std::make_unique<T5Encoder>(network_config(path, t5_config));
   net->materialize(device, type);
   net->set_needs_grad(false);

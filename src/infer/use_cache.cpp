@@ -54,4 +54,14 @@ std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device) {
                                       [config, device] { return make_text_encoder(config, device); });
 }
 
+bool encodes_films(const Config& config) {
+  return config.data.cache.empty();
+}
+
+bool encodes_prompts(const Config& config) {
+  const std::filesystem::path& cache = config.data.cache;
+  return cache.empty() ||
+         (ShardCache::exists(latents_folder(cache)) && !ShardCache::exists(text_folder(cache)));
+}
+
 }  // namespace orrery

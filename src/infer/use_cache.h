@@ -18,4 +18,9 @@ RunData run_data(const Config& config, const DataSets& sets, const TokenizerReco
 // encoder.
 std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device);
 
+// Whether data.cache leaves films, or prompts, to encode, for plans: it has what it was made for. A cache
+// need not have embeddings; one that is not on this machine is taken to have them.
+bool encodes_films(const Config& config);
+bool encodes_prompts(const Config& config);
+
 }  // namespace orrery

@@ -16,9 +16,9 @@ Config with_policy(Config config, MemoryPolicy policy) {
   return config;
 }
 
-// Bytes of tensors that a report leaves free; fragmentation takes its share of them.
+// Bytes of tensors that forward and backward leave free; fragmentation takes its share of them.
 double slack(const PlanReport& r, const Ceilings& ceilings) {
-  return (r.limit - r.total()) / (1 + ceilings.fragmentation);
+  return (r.limit - r.reserved) / (1 + ceilings.fragmentation) - static_cast<double>(r.memory.total());
 }
 
 class Automatic {

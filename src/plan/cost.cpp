@@ -64,9 +64,10 @@ double sum_bytes(const OpCall& call, const Tensors& out) {
   return bytes;
 }
 
-// Exchanges run no kernels of their own; their buffers are as the program says.
-bool is_exchange(const Op& op) {
-  return op.name().starts_with("ulysses");
+// Without a fused kernel: exchanges, which run none of their own, and what is plain ATen on a GPU too. Their
+// temporaries are as the program says.
+bool is_as_written(const Op& op) {
+  return op.name().starts_with("ulysses") || op.name() == "biased_attention";
 }
 
 }  // namespace
@@ -96,7 +97,7 @@ void OpCost::before(const OpCall& call) {
   if (call.phase == OpPhase::backward && !made_.empty()) count_kept();
   if (call.phase == OpPhase::forward && was_backward_) on_next_micro_batch();
   was_backward_ = call.phase != OpPhase::forward;
-  if (ceilings_.device == Device::cuda && !is_exchange(call.op)) meter_.pause(true);
+  if (ceilings_.device == Device::cuda && !is_as_written(call.op)) meter_.pause(true);
 }
 
 void OpCost::after(const OpCall& call, const Tensors& out) {

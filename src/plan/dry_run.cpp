@@ -12,7 +12,7 @@ constexpr double kGiB = 1 << 30;
 
 void finish(PlanReport& r, const Ceilings& ceilings) {
   r.reserved = kGiB * ceilings.reserved_gib;
-  r.fragmentation = ceilings.fragmentation * static_cast<double>(r.memory.total());
+  r.fragmentation = ceilings.fragmentation * static_cast<double>(r.fullest().total());
   r.limit = kGiB * (r.config.memory.limit_gib > 0 ? r.config.memory.limit_gib : ceilings.memory_gib);
   r.clip_flops = forward_flops(r.config);
   r.clips_per_s = static_cast<double>(r.config.train.batch) / r.step_s;
@@ -20,7 +20,7 @@ void finish(PlanReport& r, const Ceilings& ceilings) {
 }
 
 double PlanReport::total() const {
-  return static_cast<double>(memory.total()) + reserved + fragmentation;
+  return static_cast<double>(fullest().total()) + reserved + fragmentation;
 }
 
 std::vector<int> nodes_of(int64_t ranks, const Ceilings& ceilings) {

@@ -24,7 +24,9 @@ struct PlanReport {
   int64_t clips = 0;  // of a rank's context group in a step
 
   // Memory of the rank, bytes
-  MemoryUsage memory;                  // when the total is largest
+  MemoryUsage memory;    // of forward, backward and update, when the total is largest
+  MemoryUsage encoding;  // the same of what comes before (plan/encoders.h); zeros: nothing
+  const MemoryUsage& fullest() const { return encoding.total() > memory.total() ? encoding : memory; }
   std::map<std::string, double> kept;  // activations kept for backward, by label
   double reserved = 0, fragmentation = 0;
   double limit = 0;

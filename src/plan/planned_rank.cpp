@@ -90,6 +90,7 @@ PlannedRank::PlannedRank(const Config& config, const std::vector<int>& node_of, 
       meter_(at::kMeta),
       net_(dit_config(config)),
       model_(parallelize_dit(net_, mesh_, config, at::kMeta)),
+      encoders_(config),
       step_(config, net_, model_, mesh_, tokenizer_, text_),
       cost_(ceilings, clock_, meter_) {}
 
@@ -126,6 +127,7 @@ PlannedRank::MicroBatches PlannedRank::micro_batches(const Config& config, int64
 
 PlanReport PlannedRank::run() {
   Moment first;  // the end of the first micro-batch
+  const MemoryUsage encoding = fullest_encoding();
   cost_.on_next_micro_batch = [&] { first = moment(); };
   forward_backward();
   const std::vector<at::Tensor> gradients = model_.fsdp->take_gradients();
@@ -136,6 +138,7 @@ PlanReport PlannedRank::run() {
   report.mesh = mesh_.shape();
   report.clips = clips_;
   report.memory = meter_.peak();
+  report.encoding = encoding;
   for (const auto& [label, bytes] : cost_.tally().kept_bytes) report.kept[label] = static_cast<double>(bytes);
   count(report, last, 1);
   if (micro_.count > 2) count(report, first, static_cast<double>(micro_.count - 2));
@@ -148,6 +151,22 @@ PlanReport PlannedRank::run() {
 
 PlannedRank::Moment PlannedRank::moment() const {
   return {clock_.now(), clock_.waited(), cost_.tally(), network_.collectives().size()};
+}
+
+// Before the step, on a clock of its own: a step's time is that of training.
+MemoryUsage PlannedRank::fullest_encoding() {
+  if (!encoders_.any()) return {};
+  meter_.reset_peak();
+  {
+    PlanClock clock;
+    OpCost cost(ceilings_, clock, meter_);
+    const Observing observing(cost);
+    const MemoryTag tag(MemoryUse::workspace);
+    encoders_.encode(clips_, ceilings_.device != Device::cpu);
+  }
+  const MemoryUsage peak = meter_.peak();
+  meter_.reset_peak();
+  return peak;
 }
 
 void PlannedRank::forward_backward() {

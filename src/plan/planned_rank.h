@@ -6,6 +6,7 @@
 #include "model/no_films.h"
 #include "plan/cost.h"
 #include "plan/dry_run.h"
+#include "plan/encoders.h"
 #include "train/step.h"
 
 namespace orrery {
@@ -38,6 +39,7 @@ class PlannedRank {
   };
   static MicroBatches micro_batches(const Config& config, int64_t clips);
   Moment moment() const;
+  MemoryUsage fullest_encoding();
   void forward_backward();
   void make_workspace_of_update(const std::vector<at::Tensor>& gradients);
   void count(PlanReport& report, const Moment& moment, double times) const;
@@ -55,6 +57,7 @@ class PlannedRank {
   ParallelDiT model_;
   const NoTokenizer tokenizer_;
   const NoText text_;
+  const PlannedEncoders encoders_;
   TrainStep step_;
   OpCost cost_;
 };

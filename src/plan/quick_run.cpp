@@ -26,7 +26,9 @@ Config with_blocks(Config config, int64_t blocks) {
 }
 
 void extend(PlanReport& r, const PlanReport& more, const Line& at) {
-  for (size_t i = 0; i < kNumMemoryUses; ++i) r.memory.bytes[i] = at(r.memory.bytes[i], more.memory.bytes[i]);
+  for (MemoryUsage PlanReport::*usage : {&PlanReport::memory, &PlanReport::encoding})
+    for (size_t i = 0; i < kNumMemoryUses; ++i)
+      (r.*usage).bytes[i] = at((r.*usage).bytes[i], (more.*usage).bytes[i]);
   for (auto& [label, bytes] : r.kept) bytes = at(bytes, more.kept.at(label));
   for (auto& [op, seconds] : r.op_s) seconds = at(seconds, more.op_s.at(op));
   for (double PlanReport::*field :

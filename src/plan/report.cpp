@@ -21,11 +21,19 @@ std::string line(const std::string& name, const std::string& value, const std::s
 }
 
 std::string memory_part(const PlanReport& r) {
-  std::string text = "memory of a rank when it is fullest\n";
+  const bool encodes = r.encoding.total() > 0, is_encoding = r.encoding.total() > r.memory.total();
+  std::string text = text_of("memory of a rank when it is fullest",
+                             !encodes      ? ""
+                             : is_encoding ? ", encoding films and prompts"
+                                           : ", in forward and backward",
+                             "\n");
   for (size_t i = 0; i + 1 < kNumMemoryUses; ++i) {
     const auto use = static_cast<MemoryUse>(i);
-    text += line(std::string(name_of(use)), gib(static_cast<double>(r.memory[use])), "GiB");
+    text += line(std::string(name_of(use)), gib(static_cast<double>(r.fullest()[use])), "GiB");
   }
+  if (encodes)
+    text += line(is_encoding ? "(tensors in forward and backward)" : "(tensors when encoding)",
+                 gib(static_cast<double>((is_encoding ? r.memory : r.encoding).total())), "GiB");
   text += line("driver and libraries", gib(r.reserved), "GiB");
   text += line("fragmentation", gib(r.fragmentation), "GiB");
   return text + line("all, of " + gib(r.limit) + " GiB", gib(r.total()), "GiB");
@@ -93,7 +101,7 @@ std::string micro_of(const PlanReport& r) {
 nlohmann::ordered_json json_of(const PlanReport& r) {
   nlohmann::ordered_json memory, kept(r.kept), traffic = nlohmann::ordered_json::array();
   for (size_t i = 0; i + 1 < kNumMemoryUses; ++i)
-    memory[std::string(name_of(static_cast<MemoryUse>(i)))] = r.memory.bytes[i];
+    memory[std::string(name_of(static_cast<MemoryUse>(i)))] = r.fullest().bytes[i];
   memory["reserved"] = r.reserved;
   memory["fragmentation"] = r.fragmentation;
   for (const PlannedTraffic& t : r.traffic)
@@ -115,6 +123,8 @@ nlohmann::ordered_json json_of(const PlanReport& r) {
           {"total_bytes", r.total()},
           {"limit_bytes", r.limit},
           {"memory_bytes", memory},
+          {"step_bytes", r.memory.total()},
+          {"encoding_bytes", r.encoding.total()},
           {"kept_bytes", kept},
           {"step_s", r.step_s},
           {"forward_s", r.forward_s},

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "plan/auto_run.h"
 #include "plan/planned_runs.h"
 
 namespace orrery::test {
@@ -39,6 +40,20 @@ TEST(DryRun, auto_takes_the_memory_there_is_and_is_no_slower_than_any_policy_tha
       EXPECT_LE(chosen.step_s, 1.001 * bound) << name_of(policy) << " in " << limit;
     }
   }
+}
+
+TEST(DryRun, encoders_leave_less_memory_for_activations) {
+  Config c = released("2b", 8, 1, MemoryPolicy::automatic);
+  c.train.batch = 8;
+  c.tokenizer.kind = TokenizerKind::wan;
+  c.text.kind = TextKind::reason1;
+  c.model.blocks = 5;
+  const Ceilings ceilings = read_ceilings("h100");
+  const AutoRun with = auto_run(c, nodes_of(8, ceilings), ceilings);
+  c.data.cache = "/nowhere/cache";
+  const AutoRun without = auto_run(c, nodes_of(8, ceilings), ceilings);
+  EXPECT_TRUE(with.report.fits());
+  EXPECT_NEAR(static_cast<double>(without.budget_bytes - with.budget_bytes) / 1e9, 14.4, 1.5);
 }
 
 }  // namespace
