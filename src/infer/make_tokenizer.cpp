@@ -87,15 +87,18 @@ TokenizerRecord record_of(const LinearTokenizer& tokenizer) {
   return {tokenizer.tensors(), {{"kind", "linear"}}};
 }
 
-RunTokenizer make_tokenizer(const Config& config, at::Device device, const Dataset& films) {
-  if (config.tokenizer.kind == TokenizerKind::wan) return make_wan(config, device);
+RunTokenizer make_tokenizer(const Config& config, at::Device device, const Dataset& films,
+                            std::shared_ptr<const RowExchange> rows) {
+  if (config.tokenizer.kind == TokenizerKind::wan) return make_wan(config, device, std::move(rows));
   return with_record(fit_linear(config, films));
 }
 
-RunTokenizer starting_tokenizer(const Config& config, at::Device device, const Dataset& films) {
+RunTokenizer starting_tokenizer(const Config& config, at::Device device, const Dataset& films,
+                                std::shared_ptr<const RowExchange> rows) {
   const fs::path load = config.ckpt.load, weights = fs::is_directory(load) ? load : load.parent_path();
-  if (!config.ckpt.load.empty() && has_tokenizer(weights)) return load_tokenizer(weights, config, device);
-  return make_tokenizer(config, device, films);
+  if (!config.ckpt.load.empty() && has_tokenizer(weights))
+    return load_tokenizer(weights, config, device, std::move(rows));
+  return make_tokenizer(config, device, films, std::move(rows));
 }
 
 void save_tokenizer(const fs::path& folder, const TokenizerRecord& record) {

@@ -25,18 +25,20 @@ struct RunTokenizer {
 };
 
 // From the settings alone. linear: fitted to the first clips of `films`, and on the CPU. wan: with the
-// weights of tokenizer.weights, on `device`; "random" draws them from train.seed, for tests and trials.
-RunTokenizer make_tokenizer(const Config& config, at::Device device, const Dataset& films);
+// weights of tokenizer.weights, on `device`; "random" draws them from train.seed, for tests and trials. rows:
+// the ranks that share the autoencoder's work of each film (model/wan_tokenizer.h), or null.
+RunTokenizer make_tokenizer(const Config& config, at::Device device, const Dataset& films,
+                            std::shared_ptr<const RowExchange> rows = nullptr);
 
 // What a new run starts with: the one that lies beside the weights of ckpt.load, if there is one, else as
 // above.
-RunTokenizer starting_tokenizer(const Config& config, at::Device device, const Dataset& films);
+RunTokenizer starting_tokenizer(const Config& config, at::Device device, const Dataset& films,
+                                std::shared_ptr<const RowExchange> rows = nullptr);
 
 // tokenizer.safetensors of a folder. load: the linear tokenizer that was saved there, or the Wan autoencoder
 // of the settings; throws Error unless that is the one whose record lies there.
 void save_tokenizer(const std::filesystem::path& folder, const TokenizerRecord& record);
 bool has_tokenizer(const std::filesystem::path& folder);
-// rows: the ranks that share the autoencoder's work of each film (model/wan_tokenizer.h), or null.
 RunTokenizer load_tokenizer(const std::filesystem::path& folder, const Config& config, at::Device device,
                             std::shared_ptr<const RowExchange> rows = nullptr);
 

@@ -12,6 +12,8 @@ class VideoTokenizer {
   // uint8 [B,3,F,H,W] to float32 latents [B,C,T,H/8,W/8], T = latent_frames(F). Causal: latent frame t
   // depends on film frames 0 to 4 t alone. Latents have about unit variance.
   virtual at::Tensor encode(const at::Tensor& video) const = 0;
+  // The same of a film that this rank alone has, where ranks share the work of films (wan_tokenizer.h).
+  virtual at::Tensor encode_alone(const at::Tensor& video) const { return encode(video); }
 
   // Floating-point latents [B,C,T,h,w] to uint8 [B,3,pixel_frames(T),8 h,8 w].
   virtual at::Tensor decode(const at::Tensor& latents) const = 0;

@@ -51,8 +51,8 @@ WanTokenizer::WanTokenizer(std::unique_ptr<WanVae> net, const WanWindows& window
 }
 
 WanTokenizer::Rows WanTokenizer::rows_of(const at::Tensor& whole, int64_t latent_rows) const {
-  if (!exchange_) return {.share = {}, .begin = 0, .count = latent_rows};
-  exchange_->require_same(whole.sizes().vec(), options_.device(), "sizes of films");
+  if (exchange_) exchange_->require_same(whole.sizes().vec(), options_.device(), "sizes of films");
+  if (!exchange_ || latent_rows < exchange_->size()) return {.share = {}, .begin = 0, .count = latent_rows};
   Rows rows{.share = share_rows(exchange_, latent_rows)};
   const auto& heights = rows.share.heights;
   const auto mine = heights.begin() + exchange_->rank();
@@ -63,9 +63,17 @@ WanTokenizer::Rows WanTokenizer::rows_of(const at::Tensor& whole, int64_t latent
 
 at::Tensor WanTokenizer::encode(const at::Tensor& video) const {
   check_video(video, temporal_factor(), spatial_factor());
+  return encode_rows(video, rows_of(video, video.size(3) / spatial_factor()));
+}
+
+at::Tensor WanTokenizer::encode_alone(const at::Tensor& video) const {
+  check_video(video, temporal_factor(), spatial_factor());
+  return encode_rows(video, {.share = {}, .begin = 0, .count = video.size(3) / spatial_factor()});
+}
+
+at::Tensor WanTokenizer::encode_rows(const at::Tensor& video, const Rows& rows) const {
   const NoRecording guard;
   const int64_t side = spatial_factor();
-  const Rows rows = rows_of(video, video.size(3) / side);
   const at::Tensor local = video.narrow(3, rows.begin * side, rows.count * side);
   FrameCache cache(rows.share);
   Tensors latents;
@@ -75,7 +83,8 @@ at::Tensor WanTokenizer::encode(const at::Tensor& video) const {
     latents.push_back(scale_.normalise(net_->encode_part(x, cache)).value().to(at::kFloat));
   }
   const at::Tensor all = at::cat(latents, 2);
-  return (exchange_ ? exchange_->gather(all, rows.share.heights) : all).contiguous();
+  const RowExchange* const exchange = rows.share.exchange.get();
+  return (exchange ? exchange->gather(all, rows.share.heights) : all).contiguous();
 }
 
 at::Tensor WanTokenizer::decode(const at::Tensor& latents) const {
@@ -93,7 +102,7 @@ at::Tensor WanTokenizer::decode(const at::Tensor& latents) const {
   for (const auto [begin, end] : film_parts(latents.size(2), windows_.decode)) {
     const Variable part(z.value().narrow(2, begin, end - begin).narrow(3, rows.begin, rows.count));
     at::Tensor pixels = pixels_of_values(net_->decode_part(part, cache).value());
-    if (exchange_) pixels = exchange_->gather(pixels, heights);
+    if (rows.share.exchange) pixels = rows.share.exchange->gather(pixels, heights);
     film.narrow(2, done, pixels.size(2)).copy_(pixels);
     done += pixels.size(2);
   }

@@ -10,6 +10,8 @@
 #include "infer/network_files.h"
 #include "infer/use_cache.h"
 #include "infer/world_model.h"
+#include "parallel/row_exchange.h"
+#include "plan/dry_run.h"
 
 namespace orrery {
 namespace {
@@ -25,11 +27,11 @@ void make_weights(Module& net, Dtype dtype) {
   net.set_needs_grad(false);
 }
 
-std::unique_ptr<WanTokenizer> make_wan(const TokenizerConfig& c) {
+std::unique_ptr<WanTokenizer> make_wan(const TokenizerConfig& c, std::shared_ptr<const RowExchange> rows) {
   auto net = std::make_unique<WanVae>(WanVaeConfig{.dim = c.width, .z_dim = c.channels}, WanVaePart::both);
   make_weights(*net, c.dtype);
   const WanWindows windows{.encode = c.encode_window, .decode = c.decode_window};
-  return std::make_unique<WanTokenizer>(std::move(net), windows);
+  return std::make_unique<WanTokenizer>(std::move(net), windows, std::move(rows));
 }
 
 at::Tensor host_film(const Shape& shape) {
@@ -38,9 +40,16 @@ at::Tensor host_film(const Shape& shape) {
 
 }  // namespace
 
-PlannedEncoders::PlannedEncoders(const Config& config) : config_(config) {
+// A rank in the middle has two neighbours.
+PlannedEncoders::PlannedEncoders(const Config& config, const Ceilings& ceilings)
+    : config_(config),
+      films_on_device_(ceilings.device == Device::cpu),
+      network_(clock_, ceilings.links(), nodes_of(config.parallel.context, ceilings)),
+      mesh_(network_.mesh(config.parallel.context > 1 ? 1 : 0,
+                          {.context = static_cast<int>(config.parallel.context)})) {
+  const bool shares_rows = config.parallel.context > 1 && config.data.frames > 1;
   if (encodes_films(config) && config.tokenizer.kind == TokenizerKind::wan)
-    tokenizer_ = make_wan(config.tokenizer);
+    tokenizer_ = make_wan(config.tokenizer, shares_rows ? row_exchange(mesh_.context()) : nullptr);
   if (!encodes_prompts(config)) return;
   if (config.text.kind == TextKind::reason1) {
     reason1_ = std::make_unique<Reason1Net>("model", sizes_of(config.text, qwen_text_config));
@@ -51,16 +60,16 @@ PlannedEncoders::PlannedEncoders(const Config& config) : config_(config) {
   }
 }
 
-void PlannedEncoders::encode(int64_t clips, bool is_host_film) const {
+void PlannedEncoders::encode(int64_t clips) const {
   const NoRecording guard;
-  const at::Tensor x0 = latents(clips, is_host_film);
+  const at::Tensor x0 = latents(clips);
   const at::Tensor noise = x0.defined() ? at::empty_like(x0) : at::Tensor();
   const at::Tensor text = embeddings(clips);
   if (text.defined()) at::empty_like(text);  // of prompts that are dropped out
 }
 
 // The first of them take their results' memory alone: memory is fullest at the last one.
-at::Tensor PlannedEncoders::latents(int64_t clips, bool is_host_film) const {
+at::Tensor PlannedEncoders::latents(int64_t clips) const {
   if (!tokenizer_) return {};
   const DataConfig& d = config_.data;
   const Shape film{1, 3, d.frames, d.height, d.width};
@@ -71,7 +80,7 @@ at::Tensor PlannedEncoders::latents(int64_t clips, bool is_host_film) const {
                             at::device(at::kMeta).dtype(at::kFloat)));
   const at::Tensor pixels = [&] {
     const MemoryTag tag(MemoryUse::untracked);  // the loader's
-    return is_host_film ? host_film(film) : at::empty(film, at::device(at::kMeta).dtype(at::kByte));
+    return films_on_device_ ? at::empty(film, at::device(at::kMeta).dtype(at::kByte)) : host_film(film);
   }();
   all.push_back(tokenizer_->encode(pixels)[0]);
   return at::stack(all);

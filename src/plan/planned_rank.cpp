@@ -90,7 +90,7 @@ PlannedRank::PlannedRank(const Config& config, const std::vector<int>& node_of, 
       meter_(at::kMeta),
       net_(dit_config(config)),
       model_(parallelize_dit(net_, mesh_, config, at::kMeta)),
-      encoders_(config),
+      encoders_(config, ceilings),
       step_(config, net_, model_, mesh_, tokenizer_, text_),
       cost_(ceilings, clock_, meter_) {}
 
@@ -162,7 +162,7 @@ MemoryUsage PlannedRank::fullest_encoding() {
     OpCost cost(ceilings_, clock, meter_);
     const Observing observing(cost);
     const MemoryTag tag(MemoryUse::workspace);
-    encoders_.encode(clips_, ceilings_.device != Device::cpu);
+    encoders_.encode(clips_);
   }
   const MemoryUsage peak = meter_.peak();
   meter_.reset_peak();

@@ -2,11 +2,13 @@
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "ckpt/digest.h"
 #include "infer/world_model.h"
 #include "ops/elementwise.h"
 #include "ops/numeric.h"
@@ -34,6 +36,27 @@ flow::FlowBatch rows(const flow::FlowBatch& b, int64_t begin, int64_t end) {
           .kind = b.kind};
 }
 
+// Whether this clip's latents are to be made.
+bool is_film(const StepBatch& batch, int64_t clip) {
+  const auto i = static_cast<size_t>(clip);
+  return i >= batch.latents.size() || !batch.latents[i].defined();
+}
+
+// Of the films to encode. Some of a film's bytes tell it from others, and from other parts of it.
+double digest_of_films(const StepBatch& batch) {
+  constexpr int64_t kSome = 1 << 16;
+  constexpr uint64_t kExact = uint64_t{1} << 52;  // in a double
+  DigestStream digest;
+  for (int64_t i = 0; i < std::ssize(batch.samples); ++i) {
+    if (!is_film(batch, i)) continue;
+    const at::Tensor film = batch.video[i].reshape(-1);
+    const at::Tensor some = film.slice(0, 0, std::nullopt, 1 + film.numel() / kSome).contiguous();
+    digest.add(text_of(i, batch.video.sizes()));
+    digest.add({static_cast<const char*>(some.const_data_ptr()), static_cast<size_t>(some.nbytes())});
+  }
+  return static_cast<double>(digest.value() % kExact);
+}
+
 }  // namespace
 
 TrainStep::TrainStep(const Config& config, DiT& net, ParallelDiT& model, const Mesh& mesh,
@@ -58,15 +81,31 @@ TrainStep::TrainStep(const Config& config, DiT& net, ParallelDiT& model, const M
     averaged_ = std::make_unique<AveragedWeights>(ema_config(config.optim), weights_);
 }
 
+// Whether the ranks of the context group may encode these films together. Where one of them could not read a
+// film, it has another in its place, and all go by the first rank's (draw).
+bool TrainStep::has_films_of_group(const StepBatch& batch) const {
+  Comm& group = mesh_.context();
+  if (batch.kind != flow::BatchKind::video || config_.tokenizer.kind != TokenizerKind::wan) return false;
+  if (group.size() == 1) return true;
+  const double mine = digest_of_films(batch);
+  const at::Tensor ends = at::tensor({mine, -mine}, at::kDouble).to(fsdp_.device());
+  group.all_reduce(ends, ReduceOp::max, "films").wait();
+  const at::Tensor host = ends.cpu();
+  return host[0].item<double>() == -host[1].item<double>();
+}
+
 // Clip by clip, so that the latents of one depend neither on the others of its batch nor on their number:
-// stored ones (data.cache) are the same to the bit.
+// stored ones (data.cache) are the same, to the bit if no ranks shared the film.
 at::Tensor TrainStep::latents_of(const StepBatch& batch, at::TensorOptions options) const {
+  const bool together = has_films_of_group(batch);
+  const auto encode = [&](const at::Tensor& film) {
+    return together ? tokenizer_.encode(film) : tokenizer_.encode_alone(film);
+  };
   Tensors clips;
   for (size_t i = 0; i < batch.samples.size(); ++i) {
-    const bool is_stored = i < batch.latents.size() && batch.latents[i].defined();
     const auto number = static_cast<int64_t>(i);
     clips.push_back(to_device(
-        is_stored ? batch.latents[i] : tokenizer_.encode(batch.video.narrow(0, number, 1))[0], options));
+        is_film(batch, number) ? encode(batch.video.narrow(0, number, 1))[0] : batch.latents[i], options));
   }
   return at::stack(clips);
 }

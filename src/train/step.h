@@ -61,6 +61,7 @@ class TrainStep {
  private:
   flow::FlowBatch draw(const StepBatch& batch, int64_t step) const;
   at::Tensor latents_of(const StepBatch& batch, at::TensorOptions options) const;
+  bool has_films_of_group(const StepBatch& batch) const;
   std::vector<NamedTensor> mean_gradients();
   StepBatch share_of(const StepBatch& batch) const;
   double over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const;

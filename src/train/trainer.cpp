@@ -13,6 +13,7 @@
 #include "data/video_folder.h"
 #include "infer/use_cache.h"
 #include "parallel/agreement.h"
+#include "parallel/row_exchange.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_saver.h"
 #include "train/device_mesh.h"
@@ -31,8 +32,14 @@ namespace fs = std::filesystem;
 
 // A resumed run goes on with its tokenizer.
 RunTokenizer tokenizer_of(const Config& c, const Dataset& films, const std::optional<Checkpoint>& checkpoint,
-                          at::Device device) {
-  return checkpoint ? load_tokenizer(checkpoint->folder(), c, device) : starting_tokenizer(c, device, films);
+                          at::Device device, std::shared_ptr<const RowExchange> rows) {
+  return checkpoint ? load_tokenizer(checkpoint->folder(), c, device, std::move(rows))
+                    : starting_tokenizer(c, device, films, std::move(rows));
+}
+
+// Ranks of a context group share their clip's rows as they share its tokens.
+std::shared_ptr<const RowExchange> rows_of(const Mesh& mesh) {
+  return mesh.context().size() > 1 ? row_exchange(mesh.context()) : nullptr;
 }
 
 // One job at a time in a run folder; what an interrupted one left goes. The first rank holds the lock.
@@ -99,11 +106,11 @@ class Training {
         films_(config.sample.path.empty() ? data_.held_out : open_films(config.sample.path, config.data)),
         resume_(resume_of(config, world, start)),
         device_(device_of(config.numerics, world.local_rank())),
-        tokenizer_(tokenizer_of(config, *data_.train, resume_.from, device_)),
-        run_data_(run_data(config, data_, tokenizer_.record)),
-        text_(run_text(config, device_)),
         device_comm_(device_comm(config.numerics, world)),
         mesh_(make_mesh(config.parallel, world, device_comm_.get())),
+        tokenizer_(tokenizer_of(config, *data_.train, resume_.from, device_, rows_of(mesh_))),
+        run_data_(run_data(config, data_, tokenizer_.record)),
+        text_(run_text(config, device_)),
         net_(make_network(config)),
         model_(make_parallel(config, *net_, mesh_, device_, resume_.from.has_value(), notes_)),
         step_(config, *net_, model_, mesh_, *tokenizer_.tokenizer, *text_),
@@ -233,11 +240,11 @@ class Training {
   std::shared_ptr<const Dataset> films_;  // for samples and evaluation; may be null
   Resume resume_;
   const at::Device device_;
+  std::unique_ptr<Comm> device_comm_;
+  Mesh mesh_;
   RunTokenizer tokenizer_;
   RunData run_data_;
   std::unique_ptr<TextEncoder> text_;
-  std::unique_ptr<Comm> device_comm_;
-  Mesh mesh_;
   std::unique_ptr<DiT> net_;
   ParallelDiT model_;
   TrainStep step_;

@@ -195,5 +195,17 @@ TEST(PlannedEncoders, count_in_every_moment_and_not_with_a_cache) {
   EXPECT_THAT(describe(large, read_ceilings("h100")), HasSubstr("fullest, encoding films and prompts"));
 }
 
+TEST(PlannedEncoders, context_ranks_share_the_rows_of_films_but_not_prompts) {
+  Config c = released();
+  c.text.kind = TextKind::hash;
+  const MemoryUsage whole = planned(c).encoding;
+  c.parallel.shard = 4;
+  c.parallel.context = 2;
+  const MemoryUsage half = planned(c).encoding;
+  EXPECT_LT(half[MemoryUse::workspace], 0.53 * static_cast<double>(whole[MemoryUse::workspace]));
+  EXPECT_GT(half[MemoryUse::workspace], 0.48 * static_cast<double>(whole[MemoryUse::workspace]));
+  EXPECT_EQ(half[MemoryUse::encoders], whole[MemoryUse::encoders]);
+}
+
 }  // namespace
 }  // namespace orrery::test

@@ -1,5 +1,6 @@
 // The Wan2.1 autoencoder with the rows of its pictures spread over ranks gives what one rank gives.
 #include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -70,16 +71,28 @@ TEST_F(WanVaeRows, a_tokenizer_gives_every_rank_the_whole) {
   }
 }
 
-TEST_F(WanVaeRows, fewer_rows_than_ranks_and_different_films_are_refused) {
-  const WanTokenizer tokenizer(test::random_vae(at::kFloat, 2), {}, exchange);
-  const auto film = [](int64_t rows) {
-    return Rng(6, "bytes").uniform_tensor({1, 3, 1, rows, 8}).to(at::kByte);
-  };
-  if (comm.size() > 1) {
-    EXPECT_THROW(tokenizer.encode(film(8)), Error);
-    EXPECT_THROW(tokenizer.encode(film(64 + 8 * comm.rank())), Error);
+struct SmallFilms : WanVaeRows {
+  static at::Tensor film(int64_t rows, uint64_t number = 6) {
+    return (Rng(number, "bytes").uniform_tensor({1, 3, 1, rows, 8}) * 256).to(at::kByte);
   }
-  EXPECT_EQ(tokenizer.encode(film(64)).sizes(), (at::IntArrayRef{1, 16, 1, 8, 1}));
+  const WanTokenizer alone{test::random_vae(at::kFloat, 2), {}},
+      together{test::random_vae(at::kFloat, 2), {}, exchange};
+};
+
+TEST_F(SmallFilms, of_different_sizes_are_refused) {
+  if (comm.size() > 1) EXPECT_THROW(together.encode(film(64 + 8 * comm.rank())), Error);
+  EXPECT_EQ(together.encode(film(64)).sizes(), (at::IntArrayRef{1, 16, 1, 8, 1}));
+}
+
+TEST_F(SmallFilms, with_fewer_rows_than_ranks_are_whole_on_each) {
+  const at::Tensor latents = alone.encode(film(8));
+  EXPECT_TRUE(at::equal(together.encode(film(8)), latents));
+  EXPECT_TRUE(at::equal(together.decode(latents), alone.decode(latents)));
+}
+
+TEST_F(SmallFilms, of_one_rank_are_encoded_without_the_others) {
+  const auto number = static_cast<uint64_t>(comm.rank());
+  EXPECT_TRUE(at::equal(together.encode_alone(film(64, number)), alone.encode(film(64, number))));
 }
 
 }  // namespace
