@@ -96,7 +96,7 @@ void encode_latents(const Request& r, const Config& c, const DataSets& sets, Wor
 }
 
 void encode_text(const Request& r, const Config& c, const DataSets& sets, World& world) {
-  const auto cache = open_cache(text_folder(r.out), text_facts(c), world);
+  const auto cache = open_cache(text_folder(r.out), text_facts(c, world.comm()), world);
   const TextJob job{.prompts = prompts_to_encode(c, sets, *cache),
                     .folder = cache->folder(),
                     .first_shard = cache->next_shard(),

@@ -1,9 +1,12 @@
 #include "infer/cache_facts.h"
 
+#include <nlohmann/json.hpp>
+
 #include "ckpt/digest.h"
 #include "infer/make_text_encoder.h"
 #include "infer/world_model.h"
 #include "model/text_encoder.h"
+#include "parallel/agreement.h"
 
 namespace orrery {
 namespace {
@@ -44,11 +47,15 @@ CacheFacts latent_facts(const Config& c, const TokenizerRecord& tokenizer) {
   return facts;
 }
 
-CacheFacts text_facts(const Config& c) {
+CacheFacts text_facts(const Config& c, Comm& ranks) {
   CacheFacts facts = {{"text.kind", std::string(name_of(c.text.kind))},
                       {"text.tokens", std::to_string(text_tokens(c))},
                       {"text.channels", std::to_string(dit_config(c).text_channels())}};
-  facts.merge(text_digests(c.text));
+  const std::string digests = text_of_first(ranks, "digests of the text encoder's files", [&] {
+    return nlohmann::json(text_digests(c.text))
+        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  });
+  facts.merge(nlohmann::json::parse(digests).get<CacheFacts>());
   return facts;
 }
 

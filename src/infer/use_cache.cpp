@@ -44,11 +44,11 @@ RunData run_data(const Config& config, const DataSets& sets, const TokenizerReco
   return data;
 }
 
-std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device) {
+std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device, Comm& ranks) {
   const std::filesystem::path folder = text_folder(config.data.cache);
   if (config.data.cache.empty() || !ShardCache::exists(folder)) return make_text_encoder(config, device);
   auto cache = std::make_shared<const ShardCache>(folder);
-  cache->require_facts(text_facts(config));
+  cache->require_facts(text_facts(config, ranks));
   return std::make_unique<CachedText>(std::move(cache), text_tokens(config),
                                       dit_config(config).text_channels(),
                                       [config, device] { return make_text_encoder(config, device); });

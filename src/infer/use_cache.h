@@ -3,6 +3,7 @@
 #include "data/loader.h"
 #include "infer/make_tokenizer.h"
 #include "model/text_encoder.h"
+#include "parallel/comm.h"
 
 namespace orrery {
 
@@ -15,8 +16,8 @@ struct RunData {
 RunData run_data(const Config& config, const DataSets& sets, const TokenizerRecord& tokenizer);
 
 // The run's text encoder, behind the embeddings that data.cache has. Throws Error where they are of another
-// encoder.
-std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device);
+// encoder. ranks: all of the run; collective.
+std::unique_ptr<TextEncoder> run_text(const Config& config, at::Device device, Comm& ranks);
 
 // Whether data.cache leaves films, or prompts, to encode, for plans: it has what it was made for. A cache
 // need not have embeddings; one that is not on this machine is taken to have them.

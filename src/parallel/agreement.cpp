@@ -74,6 +74,19 @@ std::vector<std::string> gather_texts(Comm& comm, std::string_view what, std::st
   return texts;
 }
 
+std::string text_of_first(Comm& comm, std::string_view what, const std::function<std::string()>& make) {
+  constexpr char kMade = '+';  // else the digit of the Error's code
+  std::string mine;
+  if (comm.rank() == 0) try {
+      mine = kMade + make();
+    } catch (const Error& error) {
+      mine = std::to_string(static_cast<int>(error.code())) + error.what();
+    }
+  const std::string first = gather_texts(comm, what, mine).front();
+  if (first.front() == kMade) return first.substr(1);
+  throw Error(first.substr(1), static_cast<Exit>(first.front() - '0'));
+}
+
 void require_agreement(Comm& comm, std::string_view what, std::string_view text) {
   if (comm.size() == 1 || same_everywhere(comm, what, text)) return;
   const auto texts = gather_texts(comm, what, text);

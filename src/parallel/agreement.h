@@ -1,6 +1,7 @@
 #pragma once
 // What ranks must agree on: the same settings and choices, the same bits. Called by the trainer and the
 // program.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,10 @@ void broadcast_tensors(Comm& comm, const std::vector<at::Tensor>& tensors, int r
 
 // The texts of all ranks, in rank order, on every rank. Collective.
 std::vector<std::string> gather_texts(Comm& comm, std::string_view what, std::string_view text);
+
+// What `make` returns on the first rank, which alone calls it: what all would read from the same large files.
+// Its Error is thrown on every rank. Collective.
+std::string text_of_first(Comm& comm, std::string_view what, const std::function<std::string()>& make);
 
 // Throws the same Error on every rank unless text is the same everywhere: it names the ranks that differ from
 // most and the first line in which they do. what: "configuration".

@@ -110,7 +110,7 @@ class Training {
         mesh_(make_mesh(config.parallel, world, device_comm_.get())),
         tokenizer_(tokenizer_of(config, *data_.train, resume_.from, device_, rows_of(mesh_))),
         run_data_(run_data(config, data_, tokenizer_.record)),
-        text_(run_text(config, device_)),
+        text_(run_text(config, device_, world.comm())),
         net_(make_network(config)),
         model_(make_parallel(config, *net_, mesh_, device_, resume_.from.has_value(), notes_)),
         step_(config, *net_, model_, mesh_, *tokenizer_.tokenizer, *text_),

@@ -48,6 +48,29 @@ TEST(Agreement, passes_where_texts_are_the_same) {
   require_agreement(test_world().comm(), "configuration", "");
 }
 
+TEST(Agreement, a_text_of_the_first_rank_is_made_once) {
+  Comm& comm = test_world().comm();
+  int64_t made = 0;
+  const auto make = [&] {
+    ++made;
+    return text_of("of rank ", comm.rank(), "\n+");
+  };
+  EXPECT_EQ(text_of_first(comm, "text", make), "of rank 0\n+");
+  EXPECT_EQ(made, comm.rank() == 0 ? 1 : 0);
+  EXPECT_EQ(text_of_first(comm, "nothing", [] { return std::string(); }), "");
+}
+
+TEST(Agreement, an_error_of_the_first_rank_is_every_ranks) {
+  Comm& comm = test_world().comm();
+  for (const Exit code : {Exit::bad_input, Exit::bad_data}) try {
+      text_of_first(comm, "text", [&]() -> std::string { throw Error("the file is bad", code); });
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), "the file is bad");
+      EXPECT_EQ(error.code(), code);
+    }
+}
+
 TEST(Agreement, names_the_rank_and_the_line) {
   Comm& comm = test_world().comm();
   if (comm.size() < 3) GTEST_SKIP() << "two ranks have no majority";
