@@ -1,6 +1,7 @@
 // orrery encode: latents of the films of a run, and embeddings of their prompts, into a folder that training
 // reads in place of encoding them (data.cache). Under mpirun the ranks share the work.
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "base/progress.h"
 #include "ckpt/digest.h"
@@ -39,10 +40,29 @@ Settings table_of(Request& r, Config& c) {
   return s;
 }
 
+// Shards that are not what was written go, so that what they held is encoded anew. The ranks share out the
+// reading.
+void remove_damaged(const fs::path& folder, World& world) {
+  nlohmann::json mine = nlohmann::json::array();
+  for (const auto& [shard, reason] : ShardCache::find_damage(folder, world.rank(), world.size()))
+    mine.push_back({shard.filename().string(), reason});
+  const auto replace = nlohmann::json::error_handler_t::replace;
+  for (const std::string& text :
+       gather_texts(world.comm(), "damaged shards", mine.dump(-1, ' ', false, replace)))
+    for (const auto& damage : nlohmann::json::parse(text)) {
+      if (!world.is_first()) continue;
+      const fs::path shard = folder / damage[0].get<std::string>();
+      std::cout << "damaged " << shard.string() << ", encoded anew: " << damage[1].get<std::string>() << "\n";
+      ShardCache::remove_shard(shard);
+    }
+}
+
 // The folder, ready, as every rank sees it.
 std::shared_ptr<const ShardCache> open_cache(const fs::path& folder, const CacheFacts& facts, World& world) {
   if (world.is_first()) ShardCache::prepare(folder, facts);
   world.comm().barrier("cache").wait();
+  remove_damaged(folder, world);
+  world.comm().barrier("damaged shards").wait();
   return std::make_shared<const ShardCache>(folder);
 }
 

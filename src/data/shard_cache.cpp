@@ -125,6 +125,21 @@ void require_made_under(const std::string& digest, const Manifest& manifest, con
                 Exit::bad_data);
 }
 
+// What `read` gives of a shard; where that is damaged, an Error that says what was wanted and what to do.
+template <class Read>
+auto with_remedy(const fs::path& shard, const std::string& wanted, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    if (error.code() != Exit::bad_data) throw;
+    throw Error(text_of("the cache's shard ", shard.string(), " is damaged: wanted ", wanted, "; ",
+                        error.what(), ". To mend it start orrery encode again with --out=",
+                        shard.parent_path().parent_path().string(),
+                        " and this run's settings: it encodes anew what damaged shards held"),
+                error.code(), error.where());
+  }
+}
+
 }  // namespace
 
 bool ShardCache::exists(const fs::path& folder) {
@@ -156,12 +171,29 @@ ShardCache::ShardCache(const fs::path& folder) : folder_(folder) {
   for (const auto& [shard, path] : shards_in(folder)) {
     next_shard_ = shard + 1;
     if (!is_finished(path)) continue;
-    const Checkpoint stored(path);
+    const Checkpoint stored =
+        with_remedy(path, "its list of items", [&path = path] { return Checkpoint(path); });
     int64_t number = 0;
     auto items = items_of(stored.manifest(), path);
     require_made_under(digest, stored.manifest(), path);
-    for (auto& [name, about] : items) items_[name] = {shard, number++, std::move(about)};
+    for (auto& [name, about] : items) items_[name] = {shard, number++, name, std::move(about)};
   }
+}
+
+std::vector<ShardCache::Damage> ShardCache::find_damage(const fs::path& folder, int64_t rank, int64_t ranks) {
+  std::vector<Damage> damaged;
+  for (const auto& [number, path] : shards_in(folder)) {
+    if (number % ranks != rank || !is_finished(path)) continue;
+    const std::vector<std::string> problems = verify_checkpoint(path);
+    if (!problems.empty()) damaged.push_back({path, problems.front()});
+  }
+  return damaged;
+}
+
+// The manifest goes first: what is left after a kill is no shard.
+void ShardCache::remove_shard(const fs::path& shard) {
+  fs::remove(shard / kManifestName);
+  fs::remove_all(shard);
 }
 
 void ShardCache::require_facts(const CacheFacts& wanted, const std::vector<std::string>& free) const {
@@ -170,11 +202,15 @@ void ShardCache::require_facts(const CacheFacts& wanted, const std::vector<std::
 
 // The manifest is read again each time: it is small beside the rows, and nothing stays open.
 at::Tensor ShardCache::rows(const Entry& entry, const std::string& tensor, int64_t begin, int64_t end) const {
-  return Checkpoint(shard_path(folder_, entry.shard)).rows(tensor_name(entry.number, tensor), begin, end);
+  const fs::path shard = shard_path(folder_, entry.shard);
+  return with_remedy(shard, text_of("rows ", begin, " to ", end, " of ", tensor, " of ", entry.name),
+                     [&] { return Checkpoint(shard).rows(tensor_name(entry.number, tensor), begin, end); });
 }
 
 at::Tensor ShardCache::tensor(const Entry& entry, const std::string& tensor) const {
-  return Checkpoint(shard_path(folder_, entry.shard)).tensor(tensor_name(entry.number, tensor));
+  const fs::path shard = shard_path(folder_, entry.shard);
+  return with_remedy(shard, text_of(tensor, " of ", entry.name),
+                     [&] { return Checkpoint(shard).tensor(tensor_name(entry.number, tensor)); });
 }
 
 void ShardCache::write(const fs::path& folder, int64_t shard, const std::vector<CacheItem>& items) {

@@ -37,6 +37,15 @@ class ShardCache {
   // Throws Error if they are not, or if shards are there without facts.
   static void prepare(const std::filesystem::path& folder, const CacheFacts& facts);
 
+  // Reads every byte of this rank's share of the shards. Those that are not what was written, and why.
+  struct Damage {
+    std::filesystem::path shard;
+    std::string reason;
+  };
+  static std::vector<Damage> find_damage(const std::filesystem::path& folder, int64_t rank, int64_t ranks);
+  // What it held then lacks in the cache, and is encoded anew.
+  static void remove_shard(const std::filesystem::path& shard);
+
   const std::filesystem::path& folder() const { return folder_; }
   const CacheFacts& facts() const { return facts_; }
   // Throws Error with the name and both values of each fact that differs, but for those that are free to.
@@ -44,13 +53,14 @@ class ShardCache {
 
   struct Entry {
     int64_t shard = 0, number = 0;  // place in its shard
-    std::string about;
+    std::string name, about;
   };
   const std::map<std::string, Entry>& items() const { return items_; }
   int64_t next_shard() const { return next_shard_; }
 
   // Rows [begin, end) of a tensor of the item, verified. May be called by several threads. Throws Error
-  // (bad_data) for bytes that do not have their digest, bad_input for a tensor that is not there.
+  // (bad_data) for bytes that do not have their digest, with shard, item and what was wanted of it; bad_input
+  // for a tensor that is not there.
   at::Tensor rows(const Entry& entry, const std::string& tensor, int64_t begin, int64_t end) const;
   at::Tensor tensor(const Entry& entry, const std::string& tensor) const;
 

@@ -19,6 +19,15 @@ const ShardCache::Entry* find_prompt(const ShardCache& cache, const std::string&
   return found != cache.items().end() && found->second.about == prompt ? &found->second : nullptr;
 }
 
+at::Tensor read(const ShardCache& cache, const ShardCache::Entry& entry) {
+  try {
+    return cache.tensor(entry, "embedding");
+  } catch (const Error& error) {
+    throw Error(text_of("the prompt ", printable(entry.about), ": ", error.what()), error.code(),
+                error.where());
+  }
+}
+
 void add_captions(const VideoFolder& films, std::set<std::string>& prompts) {
   for (int64_t i = 0; i < films.size(); ++i) try {
       prompts.insert(read_caption(films.file(i).caption));
@@ -63,7 +72,7 @@ CachedText::CachedText(std::shared_ptr<const ShardCache> cache, int64_t tokens, 
 
 at::Tensor CachedText::embedding(const std::string& prompt) const {
   if (const ShardCache::Entry* entry = find_prompt(*cache_, prompt)) {
-    const at::Tensor stored = cache_->tensor(*entry, "embedding");
+    const at::Tensor stored = read(*cache_, *entry);
     require(stored.dim() == 2 && stored.size(0) == tokens_ && stored.size(1) == channels_,
             cache_->folder().string(), ": an embedding of ", stored.sizes(), ", wanted [", tokens_, ",",
             channels_, "]");

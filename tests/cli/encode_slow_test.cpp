@@ -123,6 +123,27 @@ TEST_F(EncodeTest, a_killed_job_goes_on_where_it_was) {
   EXPECT_EQ(contents(folder_ + "/killed"), whole);
 }
 
+TEST_F(EncodeTest, a_damaged_shard_ends_training_and_is_mended_by_encoding_again) {
+  ASSERT_EQ(encode("damaged", "--text=true").code, 0);
+  const auto plain = train("before", from_cache("damaged"));
+  const std::string items = folder_ + "/damaged/latents/shard_00000001/items.h5", kept = file_text(items);
+  std::string bytes = kept;
+  for (size_t i = bytes.size() / 4; i < bytes.size(); ++i) bytes[i] = static_cast<char>(~bytes[i]);
+  std::ofstream(items, std::ios::binary) << bytes;
+  const Result refused =
+      orrery("train", "--train.run_dir=" + folder_ + "/after" + from_cache("damaged"), kTwoRanks);
+  EXPECT_EQ(refused.code, 3) << refused.text;
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("latents/shard_00000001 is damaged: wanted rows "),
+                                  HasSubstr(" of latents of films/videos/000"),
+                                  HasSubstr("orrery encode again with --out=" + folder_ + "/damaged")));
+  const Result mended = encode("damaged", "--text=true", kTwoRanks);
+  EXPECT_EQ(mended.code, 0) << mended.text;
+  EXPECT_THAT(mended.text, AllOf(HasSubstr("damaged " + folder_ + "/damaged/latents/shard_00000001"),
+                                 HasSubstr("3 of 5 films are there"), HasSubstr("of 2 films")));
+  EXPECT_EQ(train("after", from_cache("damaged")), plain);
+  EXPECT_THAT(log_, HasSubstr("latents of 5 of 5 films"));
+}
+
 TEST_F(EncodeTest, a_folder_that_cannot_be_used_is_refused) {
   std::ofstream(folder_ + "/file") << "in the way";
   const Result in_the_way = encode("file/cache");

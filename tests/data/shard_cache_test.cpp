@@ -87,7 +87,10 @@ TEST_F(ShardCacheTest, damage_is_refused_by_name) {
                                  std::string(reinterpret_cast<const char*>(&one), 4));
   ASSERT_NE(data, std::string::npos);
   flip(shard / "items.h5", data + 5);
-  EXPECT_THAT(refusal(Exit::bad_data), AllOf(HasSubstr("items.h5"), HasSubstr("do not have their digest")));
+  EXPECT_THAT(refusal(Exit::bad_data),
+              AllOf(HasSubstr("items.h5"), HasSubstr("do not have their digest"),
+                    HasSubstr("shard_00000000 is damaged: wanted latents of a;"),
+                    HasSubstr("start orrery encode again with --out=" + scratch.path().string())));
   test::write_file(shard / "items.h5", items.substr(0, items.size() - 1));
   EXPECT_THAT(refusal(Exit::bad_data), HasSubstr("its manifest says"));
   test::write_file(shard / "items.h5", items);
@@ -151,6 +154,26 @@ TEST_F(ShardCacheTest, a_half_written_shard_is_passed_over_and_its_remains_are_r
   EXPECT_TRUE(fs::exists(shard));
   EXPECT_FALSE(fs::exists(folder / "shard_00000001"));
   EXPECT_FALSE(fs::exists(folder / "shard_00000002"));
+}
+
+TEST_F(ShardCacheTest, damaged_shards_are_found_by_the_rank_whose_share_they_are_and_removed) {
+  ShardCache::write(folder, 1, {item("c", 3)});
+  ShardCache::write(folder, 2, {item("d", 4)});
+  EXPECT_THAT(ShardCache::find_damage(folder, 0, 1), testing::IsEmpty());
+  const std::string items = test::read_file(shard / "items.h5");
+  flip(shard / "items.h5", items.size() - 1);
+  fs::remove(folder / "shard_00000001" / "items.h5");
+  const auto all = ShardCache::find_damage(folder, 0, 1);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].shard, shard);
+  EXPECT_THAT(all[0].reason, HasSubstr("digest"));
+  EXPECT_THAT(all[1].reason, HasSubstr("missing"));
+  const auto odd = ShardCache::find_damage(folder, 1, 2);
+  ASSERT_EQ(odd.size(), 1u);
+  EXPECT_EQ(odd[0].shard, folder / "shard_00000001");
+  for (const auto& damage : all) ShardCache::remove_shard(damage.shard);
+  EXPECT_FALSE(fs::exists(shard));
+  EXPECT_EQ(ShardCache(folder).items().size(), 1u);
 }
 
 TEST_F(ShardCacheTest, other_facts_are_refused_with_both_values_of_each) {
