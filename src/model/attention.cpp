@@ -25,14 +25,10 @@ Variable Attention::operator()(const Variable& x_BSD, const Variable& context_BN
   const auto split = [&](const Variable& v) {
     return ops::reshape(v, {v.size(0), v.size(1), heads, head_dim});
   };
-  Variable q_BSND = q_norm(split(q_proj(x_BSD)));
-  Variable k_BSND = k_norm(split(k_proj(context_BNC)));
-  const Variable v_BSND = split(v_proj(context_BNC));
-  if (rope) {
-    q_BSND = ops::rope(q_BSND, rope->cos, rope->sin);
-    k_BSND = ops::rope(k_BSND, rope->cos, rope->sin);
-  }
-  const Variable out_BSND = attention(q_BSND, k_BSND, v_BSND);
+  const auto turned = [&](const Variable& v) { return rope ? ops::rope(v, rope->cos, rope->sin) : v; };
+  const Variable out_BSND = attention([&] { return turned(q_norm(split(q_proj(x_BSD)))); },
+                                      [&] { return turned(k_norm(split(k_proj(context_BNC)))); },
+                                      [&] { return split(v_proj(context_BNC)); });
   return output_proj(ops::reshape(out_BSND, {x_BSD.size(0), x_BSD.size(1), heads * head_dim}));
 }
 

@@ -12,7 +12,7 @@ struct Attention final : Module {
   Linear q_proj, k_proj, v_proj, output_proj;
   RmsNorm q_norm, k_norm;  // over the head dim, shared by the heads
   int64_t heads, head_dim;
-  AttentionFn attention = ops::attention;
+  DeferredAttentionFn attention = deferred(ops::attention);
 
   // x (B,S,D), context (B,N,C): x itself in self-attention. rope: for self-attention only.
   Variable operator()(const Variable& x_BSD, const Variable& context_BNC, const RopeTable* rope) const;

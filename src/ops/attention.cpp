@@ -72,4 +72,11 @@ Variable ops::attention(const Variable& q, const Variable& k, const Variable& v)
   return attention_with_lse(q, k, v).out;
 }
 
+DeferredAttentionFn deferred(AttentionFn attention) {
+  return [attention = std::move(attention)](const Deferred& q, const Deferred& k, const Deferred& v) {
+    const Variable made_q = q(), made_k = k(), made_v = v();
+    return attention(made_q, made_k, made_v);
+  };
+}
+
 }  // namespace orrery

@@ -1,6 +1,7 @@
 #pragma once
-// Attention without mask, and the type of the function that models hold, so that context parallelism can
-// replace it.
+// Attention without mask, and the types of the functions that models hold, so that context parallelism can
+// replace them.
+#include <concepts>
 #include <functional>
 
 #include "autograd/variable.h"
@@ -22,5 +23,22 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v);
 }  // namespace ops
 
 using AttentionFn = std::function<Variable(const Variable& q, const Variable& k, const Variable& v)>;
+
+// A variable that is made when it is asked for. Ask once.
+class Deferred {
+ public:
+  Deferred(const Variable& made) : make_([made] { return made; }) {}  // NOLINT: a variable is one
+  template <class Make>
+  requires std::same_as<std::invoke_result_t<Make&>, Variable> Deferred(Make make)  // NOLINT
+      : make_(std::move(make)) {}
+  Variable operator()() const { return make_(); }
+
+ private:
+  std::function<Variable()> make_;
+};
+
+// Asks for q, then k, then v, so that it can make use of one while the next is made.
+using DeferredAttentionFn = std::function<Variable(const Deferred& q, const Deferred& k, const Deferred& v)>;
+DeferredAttentionFn deferred(AttentionFn attention);
 
 }  // namespace orrery

@@ -90,70 +90,51 @@ void HeadExchange::launch(Journey& j, const std::vector<at::Tensor>& pieces, con
   j.work = comm_.exchange_with_others(j.received, j.sent, out_counts, counts(j, sent_lengths), label);
 }
 
-void HeadExchange::send_heads(Kind kind, const std::vector<at::Tensor>& x,
-                              const std::vector<std::string>& labels) {
+void HeadExchange::send_heads(Kind kind, const at::Tensor& x, const std::string& label) {
   const int rank = comm_.rank();
-  journeys(kind).clear();
-  for (size_t i = 0; i < x.size(); ++i) {
-    std::vector<at::Tensor> pieces;
-    for (const HeadRange& range : heads_) pieces.push_back(x[i].narrow(kHeads, range.begin, range.length));
-    Journey& j = journeys(kind).emplace_back();
-    j.batch = x[i].size(0), j.tokens = x[i].size(kTokens), j.channels = x[i].size(3);
-    j.lengths = Counts(comm_.size(), heads_[rank].length);
-    launch(j, pieces, lengths(), labels[i]);
-    if (j.batch > 1) continue;
-    copy_runs(pieces_of(j)[rank], j.own);  // tokens of ranks lie one after the other: this is its place
-    j.own.reset();
-  }
+  std::vector<at::Tensor> pieces;
+  for (const HeadRange& range : heads_) pieces.push_back(x.narrow(kHeads, range.begin, range.length));
+  Journey& j = journey(kind) = {};
+  j.batch = x.size(0), j.tokens = x.size(kTokens), j.channels = x.size(3);
+  j.lengths = Counts(comm_.size(), heads_[rank].length);
+  launch(j, pieces, lengths(), label);
+  if (j.batch > 1) return;
+  copy_runs(pieces_of(j)[rank], j.own);  // tokens of ranks lie one after the other: this is its place
+  j.own.reset();
 }
 
-std::vector<at::Tensor> HeadExchange::tokens(Kind kind) {
-  std::vector<at::Tensor> out;
-  for (Journey& j : journeys(kind)) {
-    j.work.wait();
-    j.sent.reset();
-    const std::vector<int64_t> shape = {j.batch, comm_.size() * j.tokens, j.lengths[0], j.channels};
-    if (!j.own.defined()) {
-      out.push_back(j.received.view(shape));
-      continue;
-    }
-    std::vector<at::Tensor> pieces = pieces_of(j);
-    pieces[comm_.rank()] = std::move(j.own);
-    const at::Tensor& whole = out.emplace_back(at::empty(shape, j.received.options()));
-    for (size_t r = 0; r < pieces.size(); ++r)
-      copy_runs(whole.narrow(kTokens, static_cast<int64_t>(r) * j.tokens, j.tokens), pieces[r]);
-    j.received.reset();
-  }
-  journeys(kind).clear();
-  return out;
+at::Tensor HeadExchange::tokens(Kind kind) {
+  Journey j = std::exchange(journey(kind), {});
+  j.work.wait();
+  j.sent.reset();
+  const std::vector<int64_t> shape = {j.batch, comm_.size() * j.tokens, j.lengths[0], j.channels};
+  if (!j.own.defined()) return j.received.view(shape);
+  std::vector<at::Tensor> pieces = pieces_of(j);
+  pieces[comm_.rank()] = std::move(j.own);
+  const at::Tensor whole = at::empty(shape, j.received.options());
+  for (size_t r = 0; r < pieces.size(); ++r)
+    copy_runs(whole.narrow(kTokens, static_cast<int64_t>(r) * j.tokens, j.tokens), pieces[r]);
+  return whole;
 }
 
-void HeadExchange::send_tokens(Kind kind, const std::vector<at::Tensor>& y,
-                               const std::vector<std::string>& labels) {
-  journeys(kind).clear();
-  for (size_t i = 0; i < y.size(); ++i) {
-    Journey& j = journeys(kind).emplace_back();
-    j.batch = y[i].size(0), j.tokens = y[i].size(kTokens) / comm_.size(), j.channels = y[i].size(3);
-    j.lengths = lengths();
-    std::vector<at::Tensor> pieces;
-    for (int64_t r = 0; r < comm_.size(); ++r) pieces.push_back(y[i].narrow(kTokens, r * j.tokens, j.tokens));
-    if (j.batch == 1) j.sent = y[i].contiguous().view(-1);  // dense pieces as it is
-    launch(j, pieces, Counts(comm_.size(), y[i].size(kHeads)), labels[i]);
-  }
+void HeadExchange::send_tokens(Kind kind, const at::Tensor& y, const std::string& label) {
+  Journey& j = journey(kind) = {};
+  j.batch = y.size(0), j.tokens = y.size(kTokens) / comm_.size(), j.channels = y.size(3);
+  j.lengths = lengths();
+  std::vector<at::Tensor> pieces;
+  for (int64_t r = 0; r < comm_.size(); ++r) pieces.push_back(y.narrow(kTokens, r * j.tokens, j.tokens));
+  if (j.batch == 1) j.sent = y.contiguous().view(-1);  // dense pieces as it is
+  launch(j, pieces, Counts(comm_.size(), y.size(kHeads)), label);
 }
 
-void HeadExchange::heads(Kind kind, const std::vector<at::Tensor>& x) {
-  for (size_t i = 0; i < x.size(); ++i) {
-    Journey& j = journeys(kind).at(i);
-    j.work.wait();
-    j.sent.reset();
-    std::vector<at::Tensor> pieces = pieces_of(j);
-    pieces[comm_.rank()] = std::move(j.own);
-    for (size_t r = 0; r < pieces.size(); ++r)
-      copy_runs(x[i].narrow(kHeads, heads_[r].begin, heads_[r].length), pieces[r]);
-    j.received.reset();
-  }
-  journeys(kind).clear();
+void HeadExchange::heads(Kind kind, const at::Tensor& x) {
+  Journey j = std::exchange(journey(kind), {});
+  j.work.wait();
+  j.sent.reset();
+  std::vector<at::Tensor> pieces = pieces_of(j);
+  pieces[comm_.rank()] = std::move(j.own);
+  for (size_t r = 0; r < pieces.size(); ++r)
+    copy_runs(x.narrow(kHeads, heads_[r].begin, heads_[r].length), pieces[r]);
 }
 
 }  // namespace orrery

@@ -1,8 +1,8 @@
 #pragma once
-// HeadExchange: a group of heads on its way between ranks that hold all heads of their own tokens and ranks
-// that hold all tokens of their own heads. In two halves, so that something else can be done meanwhile. Used
-// by ulysses, whose ops share one for each group of heads: forward fills it in one op and empties it in
-// another, backward the other way round.
+// HeadExchange: a tensor's group of heads on its way between ranks that hold all heads of their own tokens
+// and ranks that hold all tokens of their own heads. In two halves, so that something else can be done
+// meanwhile. Used by ulysses, whose ops share one for each tensor and group of heads: forward fills it in one
+// op and empties it in another, backward the other way round.
 #include <array>
 
 #include "parallel/comm.h"
@@ -26,15 +26,15 @@ class HeadExchange {
 
   HeadExchange(Comm& comm, HeadRanges heads) : comm_(comm), heads_(std::move(heads)) {}
 
-  // x (B,S,n,d), all heads of this rank's S tokens, of one shape and type: this group's heads leave.
-  void send_heads(Kind kind, const std::vector<at::Tensor>& x, const std::vector<std::string>& labels);
-  // Waits; one (B,cS,n',d) for each that was sent: all tokens, in order of ranks, of this rank's n' heads.
-  std::vector<at::Tensor> tokens(Kind kind);
+  // x (B,S,n,d), all heads of this rank's S tokens: this group's heads leave.
+  void send_heads(Kind kind, const at::Tensor& x, const std::string& label);
+  // Waits; (B,cS,n',d): all tokens, in order of ranks, of this rank's n' heads.
+  at::Tensor tokens(Kind kind);
 
   // The way back: y (B,cS,n',d).
-  void send_tokens(Kind kind, const std::vector<at::Tensor>& y, const std::vector<std::string>& labels);
-  // Waits; writes this group's heads of each x (B,S,n,d).
-  void heads(Kind kind, const std::vector<at::Tensor>& x);
+  void send_tokens(Kind kind, const at::Tensor& y, const std::string& label);
+  // Waits; writes this group's heads of x (B,S,n,d).
+  void heads(Kind kind, const at::Tensor& x);
 
  private:
   struct Journey {
@@ -44,9 +44,8 @@ class HeadExchange {
     Counts lengths;
     Work work;
   };
-  using Journeys = std::vector<Journey>;
 
-  Journeys& journeys(Kind kind) { return journeys_[static_cast<size_t>(kind)]; }
+  Journey& journey(Kind kind) { return journeys_[static_cast<size_t>(kind)]; }
   Counts lengths() const;
   Counts counts(const Journey& journey, const Counts& lengths) const;
   std::vector<at::Tensor> pieces_of(const Journey& journey) const;
@@ -56,7 +55,7 @@ class HeadExchange {
 
   Comm& comm_;
   HeadRanges heads_;
-  std::array<Journeys, 3> journeys_;
+  std::array<Journey, 3> journeys_;
 };
 
 }  // namespace orrery

@@ -12,7 +12,7 @@
 namespace orrery {
 namespace {
 
-using Flights = std::vector<std::shared_ptr<HeadExchange>>;  // one for each group of heads
+using Flights = std::vector<std::shared_ptr<HeadExchange>>;
 using Kind = HeadExchange::Kind;
 
 const int64_t kTokens = 1, kHeads = 2;  // dimensions of (B,S,n,d)
@@ -34,13 +34,10 @@ class UlyssesOp : public Op {
 
  protected:
   // "blocks.7.self_attn ulysses dq": what a time-out shows.
-  std::vector<std::string> labels(Kind kind) const {
+  std::string label(Kind kind, size_t tensor = 0) const {
     constexpr std::array<std::string_view, 3> kPrefixes = {"", "t", "d"};
-    std::vector<std::string> out;
-    for (const std::string& tensor : tensors_)
-      out.push_back(text_of(scope_, scope_.empty() ? "" : " ", "ulysses ",
-                            kPrefixes[static_cast<size_t>(kind)], tensor));
-    return out;
+    return text_of(scope_, scope_.empty() ? "" : " ", "ulysses ", kPrefixes[static_cast<size_t>(kind)],
+                   tensors_[tensor]);
   }
   static at::Tensor token(const at::Tensor& like) { return at::empty({0}, like.options()); }
   Flights flights_;
@@ -51,42 +48,52 @@ class UlyssesOp : public Op {
   std::string scope_;
 };
 
-// q, k, v (B,S,n,d) -> a token for each group of heads.
+// q, k or v (B,S,n,d) -> a token for each group of heads.
 class SendHeads final : public UlyssesOp {
  public:
   using UlyssesOp::UlyssesOp;
   size_t num_results() const override { return flights_.size(); }
-  Tensors forward(const Tensors& in) const override { return send(in, Kind::value); }
-  Tensors jvp(const Saved&, const Tensors& t) const override { return send(t, Kind::tangent); }
+  Tensors forward(const Tensors& in) const override { return send(in[0], Kind::value); }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return send(t[0], Kind::tangent); }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
-    Tensors din;
-    for (size_t i = 0; i < s.num_inputs(); ++i) din.push_back(at::empty(s.in_shape(i), dout[0].options()));
+    const at::Tensor din = at::empty(s.in_shape(0), dout[0].options());
     for (auto flight = flights_.rbegin(); flight != flights_.rend(); ++flight)
       (*flight)->heads(Kind::gradient, din);
-    return din;
+    return {din};
   }
 
  private:
-  Tensors send(const Tensors& x, Kind kind) const {
+  Tensors send(const at::Tensor& x, Kind kind) const {
     Tensors tokens;
     for (const auto& flight : flights_) {
-      flight->send_heads(kind, x, labels(kind));
-      tokens.push_back(token(x[0]));
+      flight->send_heads(kind, x, label(kind));
+      tokens.push_back(token(x));
     }
     return tokens;
   }
 };
 
-// A token -> q, k, v (B,cS,n',d) of one group of heads.
+// Tokens of q, k, v -> q, k, v (B,cS,n',d) of one group of heads.
 class ReceiveTokens final : public UlyssesOp {
  public:
   using UlyssesOp::UlyssesOp;
-  size_t num_results() const override { return 3; }
-  Tensors forward(const Tensors&) const override { return flights_[0]->tokens(Kind::value); }
-  Tensors jvp(const Saved&, const Tensors&) const override { return flights_[0]->tokens(Kind::tangent); }
+  size_t num_results() const override { return flights_.size(); }
+  Tensors forward(const Tensors&) const override { return receive(Kind::value); }
+  Tensors jvp(const Saved&, const Tensors&) const override { return receive(Kind::tangent); }
   Tensors backward(const Saved&, const Tensors& dout) const override {
-    flights_[0]->send_tokens(Kind::gradient, dout, labels(Kind::gradient));
-    return {token(dout[0])};
+    Tensors tokens(flights_.size());
+    for (size_t i = flights_.size(); i-- > 0;) {  // in the order in which backward needs them
+      flights_[i]->send_tokens(Kind::gradient, dout[i], label(Kind::gradient, i));
+      tokens[i] = token(dout[i]);
+    }
+    return tokens;
+  }
+
+ private:
+  Tensors receive(Kind kind) const {
+    Tensors out;
+    for (const auto& flight : flights_) out.push_back(flight->tokens(kind));
+    return out;
   }
 };
 
@@ -97,12 +104,12 @@ class SendTokens final : public UlyssesOp {
   Tensors forward(const Tensors& in) const override { return send(in, Kind::value); }
   Tensors jvp(const Saved&, const Tensors& t) const override { return send(t, Kind::tangent); }
   Tensors backward(const Saved&, const Tensors&) const override {
-    return flights_[0]->tokens(Kind::gradient);
+    return {flights_[0]->tokens(Kind::gradient)};
   }
 
  private:
   Tensors send(const Tensors& y, Kind kind) const {
-    flights_[0]->send_tokens(kind, y, labels(kind));
+    flights_[0]->send_tokens(kind, y[0], label(kind));
     return {token(y[0])};
   }
 };
@@ -117,7 +124,7 @@ class ReceiveHeads final : public UlyssesOp {
   Tensors backward(const Saved&, const Tensors& dout) const override {
     Tensors tokens(flights_.size());
     for (size_t g = flights_.size(); g-- > 0;) {  // in the order in which backward needs them
-      flights_[g]->send_heads(Kind::gradient, dout, labels(Kind::gradient));
+      flights_[g]->send_heads(Kind::gradient, dout[0], label(Kind::gradient));
       tokens[g] = token(dout[0]);
     }
     return tokens;
@@ -126,54 +133,87 @@ class ReceiveHeads final : public UlyssesOp {
  private:
   Tensors receive(const Tensors& tokens, Kind kind) const {
     const at::Tensor out = at::empty(shape_, tokens[0].options());
-    for (const auto& flight : flights_) flight->heads(kind, {out});
+    for (const auto& flight : flights_) flight->heads(kind, out);
     return {out};
   }
   Shape shape_;
 };
 
-void check(const Variable& q, const Variable& k, const Variable& v, const Comm& comm) {
+void check(const Variable& q, const Comm& comm) {
   require(q.dim() == 4 && q.size(kTokens) > 0 && q.size(kHeads) > 0, "ulysses: q is ",
           at::IntArrayRef(q.shape()), ", wanted (B,S,n,d)");
-  require(k.shape() == q.shape() && v.shape() == q.shape(), "ulysses: q is ", at::IntArrayRef(q.shape()),
-          ", k ", at::IntArrayRef(k.shape()), ", v ", at::IntArrayRef(v.shape()),
-          "; only self-attention is spread over ranks, cross-attention is local");
-  require(q.dtype() == k.dtype() && q.dtype() == v.dtype(), "ulysses: q is ", q.dtype(), ", k ", k.dtype(),
-          ", v ", v.dtype());
   require(q.size(kHeads) >= comm.size(), "ulysses: ", q.size(kHeads), " heads for the ", comm.size(),
           " ranks of ", comm.name(), "; parallel.context may be at most the number of heads");
 }
 
+void check_like_q(const Variable& x, std::string_view name, const Shape& shape, at::ScalarType dtype) {
+  require(x.shape() == shape, "ulysses: q is ", at::IntArrayRef(shape), ", ", name, " ",
+          at::IntArrayRef(x.shape()), "; only self-attention is spread over ranks, cross-attention is local");
+  require(x.dtype() == dtype, "ulysses: q is ", dtype, ", ", name, " ", x.dtype());
+}
+
+// A call of spread attention: q, k and v on their way, then group after group of heads.
+class Spread {
+ public:
+  explicit Spread(const ContextGroup& group) : group_(group), comm_(*group.comm) {}
+
+  void send(const Variable& x, const std::string& name) {
+    if (name == "q") {
+      check(x, comm_);
+      shape_ = x.shape(), dtype_ = x.dtype();
+      heads_ = head_groups(x.size(kHeads), comm_.size(), group_.head_groups);
+    }
+    check_like_q(x, name, shape_, dtype_);
+    sent_.push_back(exchanges());
+    tokens_.push_back(
+        apply_op(std::make_shared<SendHeads>("ulysses_qkv", std::vector{name}, sent_.back()), {x}));
+  }
+
+  Variable attend(const AttentionFn& local) {
+    const std::vector<std::string> in = {"q", "k", "v"}, out = {"out"};
+    const Flights back = exchanges();
+    Variables done;
+    for (size_t g = 0; g < heads_.size(); ++g) {
+      const Flights there = {sent_[0][g], sent_[1][g], sent_[2][g]};
+      const Variables whole = apply_op(std::make_shared<ReceiveTokens>("ulysses_qkv", in, there),
+                                       {tokens_[0][g], tokens_[1][g], tokens_[2][g]});
+      const Variable mixed = local(whole[0], whole[1], whole[2]);
+      require(mixed.shape() == whole[0].shape(), "ulysses: the local attention made ",
+              at::IntArrayRef(mixed.shape()), " of q ", at::IntArrayRef(whole[0].shape()));
+      done.push_back(
+          apply_op(std::make_shared<SendTokens>("ulysses_out", out, Flights{back[g]}), {mixed})[0]);
+    }
+    return apply_op(std::make_shared<ReceiveHeads>("ulysses_out", out, back, shape_), done)[0];
+  }
+
+ private:
+  Flights exchanges() const {  // one for each group of heads
+    Flights out;
+    for (const HeadRanges& heads : heads_) out.push_back(std::make_shared<HeadExchange>(comm_, heads));
+    return out;
+  }
+
+  const ContextGroup& group_;
+  Comm& comm_;
+  Shape shape_;
+  at::ScalarType dtype_ = at::kFloat;
+  std::vector<HeadRanges> heads_;
+  std::vector<Flights> sent_;      // of q, k, v
+  std::vector<Variables> tokens_;  // the same
+};
+
 }  // namespace
 
-AttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local) {
+DeferredAttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local) {
   require(group && group->comm && local, "ulysses: wanted a group with a Comm and a local attention");
-  return [group = std::move(group), local = std::move(local)](const Variable& q, const Variable& k,
-                                                              const Variable& v) {
-    if (group->size() == 1) return local(q, k, v);
-    Comm& comm = *group->comm;
-    check(q, k, v, comm);
-    Flights there, back;
-    for (const HeadRanges& heads : head_groups(q.size(kHeads), comm.size(), group->head_groups)) {
-      there.push_back(std::make_shared<HeadExchange>(comm, heads));
-      back.push_back(std::make_shared<HeadExchange>(comm, heads));
-    }
-    const std::vector<std::string> names = {"q", "k", "v"};
-    const Variables sent = apply_op(std::make_shared<SendHeads>("ulysses_qkv", names, there), {q, k, v});
-    Variables done;
-    for (size_t g = 0; g < there.size(); ++g) {
-      const Variables whole =
-          apply_op(std::make_shared<ReceiveTokens>("ulysses_qkv", names, Flights{there[g]}), {sent[g]});
-      const Variable out = local(whole[0], whole[1], whole[2]);
-      require(out.shape() == whole[0].shape(), "ulysses: the local attention made ",
-              at::IntArrayRef(out.shape()), " of q ", at::IntArrayRef(whole[0].shape()));
-      done.push_back(apply_op(
-          std::make_shared<SendTokens>("ulysses_out", std::vector<std::string>{"out"}, Flights{back[g]}),
-          {out})[0]);
-    }
-    return apply_op(
-        std::make_shared<ReceiveHeads>("ulysses_out", std::vector<std::string>{"out"}, back, q.shape()),
-        done)[0];
+  return [group = std::move(group), local = std::move(local)](const Deferred& q, const Deferred& k,
+                                                              const Deferred& v) {
+    if (group->size() == 1) return deferred(local)(q, k, v);
+    Spread spread(*group);
+    spread.send(q(), "q");
+    spread.send(k(), "k");
+    spread.send(v(), "v");
+    return spread.attend(local);
   };
 }
 

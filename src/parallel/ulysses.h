@@ -33,17 +33,18 @@ struct ContextGroup {
 
 // Self-attention of a clip that is spread over the group. Takes q, k, v (B,S,n,d) of this rank's S tokens
 // with all n heads, as many on every rank; calls local with (B,cS,n',d), all tokens in the order of ranks
-// (which is time's) and this rank's heads; returns (B,S,n,d). Elements are moved and never rounded.
+// (which is time's) and this rank's heads; returns (B,S,n,d). Elements are moved and never rounded. q leaves
+// before k is made, and k before v, so that two of three journeys are hidden behind projections; in backward
+// v's gradient comes first, and the others travel while it is used.
 //
 // The heads of a rank may be cut into groups: the first is attended to while the others' q, k and v come in,
 // and its results leave while the next is. The bits do not depend on it where attention's of a head do not
 // depend on the others.
 //
-// The exchanges are the ops ulysses_qkv and ulysses_out, two of each. Their gradients and tangents travel in
-// the same way, so all ranks run backward alike, and where a save policy evicts their outputs, alike again:
-// keep
-// "*.ulysses_*" to save that traffic. Throws Error, before anything is sent, for shapes that are not those of
-// self-attention and for fewer heads than ranks.
-AttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local);
+// The exchanges are the ops ulysses_qkv and ulysses_out. Their gradients and tangents travel in the same way,
+// so all ranks run backward alike, and where a save policy evicts their outputs, alike again: keep
+// "*.ulysses_*" to save that traffic. Throws Error for shapes that are not those of self-attention and for
+// fewer heads than ranks, before anything of the tensor is sent.
+DeferredAttentionFn ulysses(std::shared_ptr<const ContextGroup> group, AttentionFn local);
 
 }  // namespace orrery

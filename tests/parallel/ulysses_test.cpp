@@ -7,9 +7,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "autograd/observer.h"
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "ops/elementwise.h"
 #include "parallel/context_split.h"
 #include "parallel/head_exchange.h"
 
@@ -84,25 +86,51 @@ TEST(Ulysses, a_group_of_heads_is_attended_to_while_the_others_travel) {
   const Variable x(at::zeros({1, 3, 4, 6}), true);
   Recording recording;
   const Variable out = ulysses(group, noting)(x, x, x);
-  std::vector<std::string> sends, waits;
-  for (const std::string name : {"q", "k", "v"})
-    sends.push_back("start ulysses " + name), waits.push_back("wait ulysses " + name);
-  std::vector<std::string> wanted = sends;
+  std::vector<std::string> wanted, waits;
   const auto then = [&](const std::vector<std::string>& more) {
     wanted.insert(wanted.end(), more.begin(), more.end());
   };
-  then(sends), then(waits), then({"attention", "start ulysses out"});
+  for (const std::string name : {"q", "k", "v"}) {
+    then({"start ulysses " + name, "start ulysses " + name});
+    waits.push_back("wait ulysses " + name);
+  }
+  then(waits), then({"attention", "start ulysses out"});
   then(waits), then({"attention", "start ulysses out", "wait ulysses out", "wait ulysses out"});
   EXPECT_EQ(comm.log, wanted);
 
   comm.log.clear(), wanted.clear();
   recording.backward({{out, at::zeros({1, 3, 4, 6})}});
-  sends.clear(), waits.clear();
-  for (const std::string name : {"dq", "dk", "dv"})
-    sends.push_back("start ulysses " + name), waits.push_back("wait ulysses " + name);
+  const std::vector<std::string> sends = {"start ulysses dv", "start ulysses dk", "start ulysses dq"};
   then({"start ulysses dout", "start ulysses dout", "wait ulysses dout"}), then(sends);
-  then({"wait ulysses dout"}), then(sends), then(waits), then(waits);
+  then({"wait ulysses dout"}), then(sends);
+  for (const std::string name : {"dv", "dk", "dq"}) then({"wait ulysses " + name, "wait ulysses " + name});
   EXPECT_EQ(comm.log, wanted);
+}
+
+// What makes q, k and v stands for their projections.
+TEST(Ulysses, q_and_k_travel_while_k_and_v_are_made_and_their_gradients_while_v_and_k_have_theirs) {
+  LoggingComm comm(2);
+  const Variable x(at::zeros({1, 3, 2, 6}), true);
+  struct Made final : OpObserver {
+    explicit Made(std::vector<std::string>& log) : log(log) {}
+    void before(const OpCall& call) override {
+      if (call.op.name() == "mul") log.push_back(call.phase == OpPhase::forward ? "make" : "use gradient");
+    }
+    std::vector<std::string>& log;
+  } made(comm.log);
+  const Observing observing(made);
+  const auto projection = [&] { return ops::mul(x, x); };
+  Recording recording;
+  const Variable out = ulysses(group_of(comm), ops::attention)(projection, projection, projection);
+  EXPECT_THAT(comm.log, testing::ElementsAre("make", "start ulysses q", "make", "start ulysses k", "make",
+                                             "start ulysses v", "wait ulysses q", "wait ulysses k",
+                                             "wait ulysses v", "start ulysses out", "wait ulysses out"));
+  comm.log.clear();
+  recording.backward({{out, at::zeros({1, 3, 2, 6})}});
+  EXPECT_THAT(comm.log,
+              testing::ElementsAre("start ulysses dout", "wait ulysses dout", "start ulysses dv",
+                                   "start ulysses dk", "start ulysses dq", "wait ulysses dv", "use gradient",
+                                   "wait ulysses dk", "use gradient", "wait ulysses dq", "use gradient"));
 }
 
 TEST(Ulysses, nothing_is_sent_while_switched_off_or_in_a_group_of_one) {
@@ -117,19 +145,23 @@ TEST(Ulysses, nothing_is_sent_while_switched_off_or_in_a_group_of_one) {
   EXPECT_TRUE(two.log.empty() && one.log.empty());
 }
 
-TEST(Ulysses, what_is_not_self_attention_and_too_few_heads_are_refused_before_anything_is_sent) {
+TEST(Ulysses, what_is_not_self_attention_and_too_few_heads_are_refused_before_they_are_sent) {
   LoggingComm comm(4);
   const AttentionFn attention = ulysses(group_of(comm), ops::attention);
   const Variable q = zeros({1, 3, 4, 6});
   const auto refusal = [&](const Variable& x, const Variable& k, const Variable& v) {
+    comm.log.clear();
     return message_of([&] { attention(x, k, v); });
   };
-  EXPECT_THAT(refusal(q, zeros({1, 5, 4, 6}), zeros({1, 5, 4, 6})), HasSubstr("cross-attention is local"));
-  EXPECT_THAT(refusal(q, q, Variable(at::zeros({1, 3, 4, 6}, at::kDouble))), HasSubstr("v Double"));
   EXPECT_THAT(refusal(zeros({3, 24}), zeros({3, 24}), zeros({3, 24})), HasSubstr("wanted (B,S,n,d)"));
+  EXPECT_THAT(comm.log, testing::IsEmpty());
   const Variable three = zeros({1, 3, 3, 6});
   EXPECT_THAT(refusal(three, three, three), HasSubstr("3 heads for the 4 ranks of context"));
-  EXPECT_TRUE(comm.log.empty());
+  EXPECT_THAT(comm.log, testing::IsEmpty());
+  EXPECT_THAT(refusal(q, zeros({1, 5, 4, 6}), zeros({1, 5, 4, 6})), HasSubstr("cross-attention is local"));
+  EXPECT_THAT(comm.log, testing::ElementsAre("start ulysses q"));
+  EXPECT_THAT(refusal(q, q, Variable(at::zeros({1, 3, 4, 6}, at::kDouble))), HasSubstr("v Double"));
+  EXPECT_THAT(comm.log, testing::ElementsAre("start ulysses q", "start ulysses k"));
   EXPECT_THROW(ulysses(nullptr, ops::attention), Error);
   EXPECT_THROW(ulysses(std::make_shared<ContextGroup>(), ops::attention), Error);
   EXPECT_THROW(ulysses(group_of(comm), nullptr), Error);
