@@ -24,7 +24,11 @@ void check(const DenoiseInput& in) {
 }
 
 DenoiserInput network_input(const DenoiseConfig& config, const DenoiseInput& in) {
-  DenoiserInput out{.text = in.text, .padding_mask = in.padding_mask, .fps = in.fps, .kind = in.kind};
+  DenoiserInput out{.text = in.text,
+                    .padding_mask = in.padding_mask,
+                    .fps = in.fps,
+                    .kind = in.kind,
+                    .apart_from_text = in.apart_from_text};
   at::Tensor x = in.x, timesteps = in.timesteps.expand({in.x.size(0), 1});
   if (in.kind == BatchKind::video) {
     x = replace_frames(x, config.use_video_condition ? in.given : at::zeros_like(in.given), in.mask);

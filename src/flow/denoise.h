@@ -3,6 +3,7 @@
 // and their exact velocity in the output. Shared by the training objective and by generation, which differ in
 // dtypes only. Source: cosmos-predict2.5, predict2/models/video2world_model_rectified_flow.py (denoise).
 #include <functional>
+#include <memory>
 
 #include "autograd/variable.h"
 #include "flow/condition.h"
@@ -19,6 +20,7 @@ struct DenoiserInput {
   at::Tensor padding_mask{};  // [B, 1, rows, columns] of pixels, 1 where padded; may be undefined
   at::Tensor fps{};           // [B]; may be undefined
   BatchKind kind = BatchKind::video;
+  std::shared_ptr<const void> apart_from_text{};  // calls with the same one, not null, differ in text alone
 };
 using Denoiser =
     std::function<Variable(const DenoiserInput&)>;  // -> velocity [B, C, T, H, W], any floating dtype
@@ -38,6 +40,7 @@ struct DenoiseInput {
   at::Tensor mask{};  // [B, 1, T, 1, 1] 1 on given frames, rounds condition_timestep; undefined for images
   at::Tensor text{}, padding_mask{}, fps{};  // as in DenoiserInput
   BatchKind kind = BatchKind::video;
+  std::shared_ptr<const void> apart_from_text{};  // as in DenoiserInput
 };
 
 struct Denoised {

@@ -57,6 +57,7 @@ at::Tensor generate_latent(const GenerateConfig& config, const Denoiser& net, co
     call.x = x;
     call.timesteps = at::full({1, 1}, static_cast<double>(step.timestep), x.options().dtype(at::kFloat));
     if (config.formula == Guidance::v2w && config.guidance == 0) return branch(in.text);
+    if (!in.branches) call.apart_from_text = std::make_shared<char>();
     const Branches both = in.branches ? in.branches(branch, in.text, negative)
                                       : Branches{.cond = branch(in.text), .uncond = branch(negative)};
     return guided(config.formula, config.guidance, both.cond, both.uncond);

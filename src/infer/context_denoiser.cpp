@@ -1,6 +1,7 @@
 #include "infer/context_denoiser.h"
 
 #include "base/error.h"
+#include "infer/first_attention.h"
 #include "ops/shape.h"
 #include "parallel/context_split.h"
 #include "parallel/gather_frames.h"
@@ -26,12 +27,20 @@ flow::DenoiserInput local_part(const flow::DenoiserInput& in, Comm& context) {
 }  // namespace
 
 flow::Denoiser context_denoiser(DiT& net, Comm& context, int64_t head_groups, TextForm text) {
-  if (context.size() == 1) return denoiser_of(net, text);
+  if (context.size() == 1) {
+    auto first = std::make_shared<FirstAttention>(net);
+    return [first, evaluate = denoiser_of(net, text)](const flow::DenoiserInput& in) {
+      const FirstAttention::Evaluation evaluation(*first, in.apart_from_text);
+      return evaluate(in);
+    };
+  }
   auto group = std::make_shared<ContextGroup>(
       ContextGroup{.comm = &context, .active = false, .head_groups = head_groups});
   for (const auto& block : net.blocks)
     block->self_attn.attention = ulysses(group, block->self_attn.attention);
-  return [&net, &context, group, text](const flow::DenoiserInput& in) {
+  auto first = std::make_shared<FirstAttention>(net);
+  return [&net, &context, group, first, text](const flow::DenoiserInput& in) {
+    const FirstAttention::Evaluation evaluation(*first, in.apart_from_text);
     group->active = in.kind == flow::BatchKind::video;
     if (!group->active) return net(dit_input(in, text));
     DiTInput input = dit_input(local_part(in, context), text);

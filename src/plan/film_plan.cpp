@@ -27,6 +27,8 @@ flow::DenoiserInput meta_input(const Config& config, const FilmWork& work, const
   in.kind = is_video ? flow::BatchKind::video : flow::BatchKind::image;
   in.x = Variable(at::empty({1, l.channels, l.frames, l.height, l.width}, options));
   in.timesteps = Variable(at::empty({1, by_frame ? l.frames : 1}, options.dtype(at::kFloat)));
+  in.apart_from_text =
+      std::make_shared<char>();  // what guidance's second branch takes over is held meanwhile
   if (is_video) in.condition_mask = at::empty({1, 1, l.frames, l.height, l.width}, options);
   in.text = at::empty({1, text_tokens(config), net.config.crossattn_emb_channels}, options);
   return in;

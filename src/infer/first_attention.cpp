@@ -1,0 +1,32 @@
+#include "infer/first_attention.h"
+
+#include "base/error.h"
+
+namespace orrery {
+
+FirstAttention::FirstAttention(DiT& net) : state_(std::make_shared<State>()) {
+  require(!net.blocks.empty(), "first attention: the network has no blocks");
+  DeferredAttentionFn& attention = net.blocks[0]->self_attn.attention;
+  attention = [state = state_, make = std::move(attention)](const Deferred& q, const Deferred& k,
+                                                            const Deferred& v) {
+    if (!state->asked) return make(q, k, v);
+    if (state->asked == state->made) {
+      state->made.reset();
+      return std::exchange(state->out, {});
+    }
+    state->out = make(q, k, v);
+    state->made = state->asked;
+    return state->out;
+  };
+}
+
+FirstAttention::Evaluation::Evaluation(const FirstAttention& attention, std::shared_ptr<const void> input)
+    : attention_(attention) {
+  attention_.state_->asked = std::move(input);
+}
+
+FirstAttention::Evaluation::~Evaluation() {
+  attention_.state_->asked.reset();
+}
+
+}  // namespace orrery
