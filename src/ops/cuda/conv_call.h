@@ -14,16 +14,16 @@ struct ConvCall {
   ConvGeometry geometry;
 };
 
-// Whether the kernel serves calls of this weight (outputs, channels, taps, rows, columns), once channels and
-// outputs are widened to what it takes: half types, 3x3 pixels at stride 1, up to 8 outputs, 96 or 192; on a
-// GPU of compute capability 9.0, in a program built for sm_90a. There it was measured to be faster than cuDNN
-// (docs/performance.md).
+// Whether the kernel takes calls of this weight (outputs, channels, taps, rows, columns), once channels and
+// outputs are widened: half types, 3x3 pixels at stride 1, up to 8 outputs, or 96, 192, 288 or 384; on a GPU
+// of compute capability 9.0, in a program built for sm_90a.
 bool is_for_wgmma(const at::Tensor& weight, const ConvGeometry& geometry);
 
 // Channels that it wants a multiple of.
 int64_t wgmma_channels();
 
-// False, and nothing done, where a frame or the number of tiles is too large for its 32-bit counts.
+// False, and nothing done, where a frame or the number of tiles is too large for its 32-bit counts, and where
+// cuDNN was measured to be faster (docs/performance.md).
 bool run_wgmma(const ConvCall& call);
 
 // x (B,C,T,H,W) of a half type, wherever its elements lie, in the order B, T, H, W, C with zeros up to `wide`

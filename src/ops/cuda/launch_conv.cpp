@@ -8,7 +8,8 @@
 namespace orrery::kernels::cuda {
 namespace {
 
-constexpr int64_t kMaxOutputs = 192, kVector = 8;
+constexpr int64_t kMaxOutputs = 384;
+constexpr int64_t kManyOutputs = 192;  // with more, partly filled tiles make cuDNN faster
 
 bool is_hopper() {
 #ifdef ORRERY_SM90A
@@ -46,6 +47,7 @@ int64_t wgmma_channels() {
 bool run_wgmma(const ConvCall& call) {
   const at::Tensor &x = call.x, &y = call.out;
   if (x.size(1) * x.size(3) * x.size(4) > kMaxFrameElements || tiles_of(y) > kMaxConvTiles) return false;
+  if (y.size(1) > kManyOutputs && y.size(4) % kConvColumns != 0) return false;
   const auto data = [](const at::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; };
   const at::Tensor packed = at::empty_like(call.weight);
   launch(TiledConv{.x = data(call.x),
