@@ -9,8 +9,8 @@ namespace orrery {
 // Puts Ulysses attention into the self-attentions and returns the network as the flow knows it, on whole
 // clips: each rank computes its own latent frames of a video and all of them get the whole velocity; images
 // are computed whole by each rank. The group's ranks call it together with the same input, which gets no
-// gradient. A group of one: the network as it is. The latent frames must divide (frame_split). Evaluations that
-// differ in text alone (DenoiserInput::apart_from_text) share the first self-attention (FirstAttention).
+// gradient. A group of one: the network as it is. The latent frames must divide (frame_split). Evaluations
+// that differ in text alone (DenoiserInput::apart_from_text) share the first self-attention (FirstAttention).
 // head_groups: parallel/ulysses.h.
 flow::Denoiser context_denoiser(DiT& net, Comm& context, int64_t head_groups,
                                 TextForm text = TextForm::encoded);
