@@ -143,11 +143,45 @@ std::string times_part(const TrainBench& b, int64_t most) {
   return text + time_line(fixed(all, 3), 100, "", "", "all");
 }
 
+std::string products_part(const kernels::cuda::Products& products) {
+  if (products.runs + products.refused == 0) return "";  // on a CPU
+  std::string text = text_of("\nproducts of matrices by cuBLASLt on rank 0: ", products.runs,
+                             ", by ATen: ", products.refused,
+                             products.refused > 0 ? " (last: " + products.last_refusal + ")" : "", "\n");
+  if (products.timed.empty()) return text;
+  text +=
+      text_of(left("  m x k x n", 26), left("lie", 5), left("type", 10), right("tried", 6),
+              right("first ms", 11), right("TFLOP/s", 9), right("best ms", 11), right("TFLOP/s", 9), "\n");
+  for (const auto& p : products.timed) {
+    const auto figures = [&](double ms) {
+      return right(fixed(ms, 4), 11) + right(fixed(1e-9 * p.flops() / ms, 1), 9);
+    };
+    text += text_of(left(text_of("  ", p.m, " x ", p.k, " x ", p.n), 26), left(p.layout, 5),
+                    left(c10::toString(p.type), 10), right(std::to_string(p.tried), 6), figures(p.first_ms),
+                    figures(p.best_ms), "\n");
+  }
+  return text;
+}
+
+nlohmann::ordered_json products_json(const kernels::cuda::Products& products) {
+  nlohmann::ordered_json timed = nlohmann::ordered_json::array();
+  for (const auto& p : products.timed)
+    timed.push_back({{"m", p.m},
+                     {"k", p.k},
+                     {"n", p.n},
+                     {"layout", p.layout},
+                     {"type", c10::toString(p.type)},
+                     {"tried", p.tried},
+                     {"first_ms", p.first_ms},
+                     {"best_ms", p.best_ms}});
+  return {{"runs", products.runs}, {"refused", products.refused}, {"timed", timed}};
+}
+
 }  // namespace
 
 std::string describe(const TrainBench& b, const Expected& expected, int64_t rows) {
   return work_part(b) + speed_part(b, expected, rates_of(b, expected)) + memory_part(b, expected) +
-         times_part(b, rows) +
+         times_part(b, rows) + (b.tune ? products_part(b.products) : "") +
          (expected.plan ? text_of("\nplanned: ", fixed(1e3 * expected.plan->step_s, 2), " ms a step, ",
                                   fixed(100 * expected.plan->mfu, 2), " % MFU by the plan's count, ",
                                   fixed(1e3 * expected.plan->exposed_s, 2), " ms exposed\n")
@@ -201,6 +235,7 @@ std::string json_of(const TrainBench& b, const Expected& expected) {
     json["planned_bytes"] = expected.plan->memory.total();
     json["planned_ms"] = 1e3 * expected.plan->step_s;
   }
+  if (b.tune) json["products"] = products_json(b.products);
   return json.dump();
 }
 

@@ -3,6 +3,7 @@
 #include "base/config.h"
 #include "base/metrics_log.h"
 #include "bench/label_times.h"
+#include "ops/product.h"
 #include "parallel/mesh.h"
 
 namespace orrery {
@@ -10,6 +11,7 @@ namespace orrery {
 struct BenchOptions {
   int64_t warm_up = 3, steps = 10;
   int64_t profiled = 2;  // further steps, observed, for the table
+  bool tune = false;     // GPU: choose algorithms of products by time, in the first step
   // memory.policy = auto: what blocks may keep for backward on this rank.
   int64_t activation_budget_bytes = 0;
 };
@@ -26,6 +28,8 @@ struct TrainBench {
   // On GPUs, MiB of the fullest rank: what the caching allocator held at most, and by how much that grew from
   // the first timed step to the last.
   double reserved_mib = 0, reserved_growth_mib = 0;
+  bool tune = false;
+  kernels::cuda::Products products = {};  // with tune: those of the first rank
 
   double median_ms() const;
 };

@@ -1,17 +1,33 @@
 #include "ops/linear.h"
 
 #include <ATen/ops/linear.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
 
 #include "autograd/tape.h"
 #include "base/error.h"
+#include "ops/product.h"
 
 namespace orrery {
 namespace {
 
 at::Tensor rows(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
+}
+
+bool is_by_time(const at::Tensor& x) {
+  return x.is_cuda() && kernels::chooses_by_time();
+}
+
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  return is_by_time(a) ? kernels::cuda::product(a, b) : at::mm(a, b);
+}
+
+// Linear without bias.
+at::Tensor unbiased(const at::Tensor& x, const at::Tensor& weight) {
+  if (!is_by_time(x)) return at::linear(x, weight);
+  Shape shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  return kernels::cuda::product(rows(x), weight.t()).view(shape);
 }
 
 class Linear final : public Op {
@@ -21,21 +37,22 @@ class Linear final : public Op {
   bool takes_undefined() const override { return true; }
 
   Tensors forward(const Tensors& in) const override {
-    return {at::linear(in[0], in[1], in[2].defined() ? std::optional<at::Tensor>(in[2]) : std::nullopt)};
+    // A bias is always ATen's, whose kernels add it before they round.
+    return {in[2].defined() ? at::linear(in[0], in[1], in[2]) : unbiased(in[0], in[1])};
   }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
     at::Tensor dx, dweight, dbias;
     const at::Tensor dy = rows(dout[0]);
-    if (s.needs_grad(0)) dx = at::mm(dy, s.in(1)).view(s.in_shape(0));
-    if (s.needs_grad(1)) dweight = at::mm(dy.t(), rows(s.in(0)));
+    if (s.needs_grad(0)) dx = product(dy, s.in(1)).view(s.in_shape(0));
+    if (s.needs_grad(1)) dweight = product(dy.t(), rows(s.in(0)));
     if (s.needs_grad(2)) dbias = dy.sum(0);
     return {dx, dweight, dbias};
   }
   Tensors jvp(const Saved& s, const Tensors& t) const override {
     at::Tensor out;
     const auto add = [&out](const at::Tensor& term) { out = out.defined() ? out + term : term; };
-    if (t[0].defined()) add(at::linear(t[0], s.in(1)));
-    if (t[1].defined()) add(at::linear(s.in(0), t[1]));
+    if (t[0].defined()) add(unbiased(t[0], s.in(1)));
+    if (t[1].defined()) add(unbiased(s.in(0), t[1]));
     if (t[2].defined()) add(t[2]);
     Shape shape = s.in_shape(0);
     shape.back() = s.in_shape(1)[0];

@@ -24,5 +24,25 @@ TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
   EXPECT_EQ(bench.reserved_growth_mib, 0);
 }
 
+TEST(TrainBenchGpu, tune_chooses_every_product_before_the_timed_steps) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  Config c;
+  c.model.preset = "tiny";
+  c.data.frames = 17;
+  c.data.height = c.data.width = 128;
+  c.train.batch = 2;
+  c.numerics.device = Device::cuda;
+  c.numerics.dtype = Dtype::bfloat16;
+  World world;
+  const auto tuned = [&](int64_t steps) {
+    return bench_train(c, world, {.warm_up = 1, .steps = steps, .profiled = 0, .tune = true}).products;
+  };
+  const auto once = tuned(1), again = tuned(2);
+  EXPECT_GT(once.timed.size(), 5U);
+  EXPECT_EQ(again.timed.size(), once.timed.size());
+  EXPECT_GT(again.runs, once.runs);
+  at::globalContext().setBenchmarkCuDNN(false);
+}
+
 }  // namespace
 }  // namespace orrery

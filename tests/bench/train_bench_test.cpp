@@ -1,10 +1,12 @@
 #include "bench/train_bench.h"
 
+#include <ATen/Context.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "bench/random_batch.h"
 #include "bench/report.h"
 #include "infer/world_model.h"
@@ -76,6 +78,43 @@ TEST(TrainBench, report_and_json_hold_the_same_figures) {
   EXPECT_DOUBLE_EQ(json["mfu"], model_flops(nano()) / peak);
   EXPECT_DOUBLE_EQ(json["hfu"], 6e9 / peak);
   EXPECT_FALSE(nlohmann::json::parse(json_of(bench, {})).contains("mfu")) << "the peak is not known";
+}
+
+TEST(TrainBench, tells_of_products_that_were_chosen_by_time) {
+  TrainBench bench{.config = nano(), .mesh = {}};
+  bench.step_ms = {5};
+  bench.products.runs = 3;
+  bench.products.timed = {{.m = 21120,
+                           .k = 2048,
+                           .n = 8192,
+                           .layout = "nt",
+                           .type = at::kBFloat16,
+                           .tried = 16,
+                           .first_ms = 2,
+                           .best_ms = 1}};
+  EXPECT_THAT(describe(bench, {}, 40), testing::Not(testing::HasSubstr("21120")));
+  bench.tune = true;
+  const std::string text = describe(bench, {}, 40);
+  for (const char* figure : {"21120 x 2048 x 8192", " nt ", "BFloat16", " 16 ", "2.0000", "354.3", "708.7"})
+    EXPECT_THAT(text, testing::HasSubstr(figure));
+  const auto json = nlohmann::json::parse(json_of(bench, {}));
+  EXPECT_EQ(json["products"]["timed"][0]["best_ms"], 1);
+}
+
+TEST(TrainBench, does_not_choose_by_time_where_bits_must_repeat) {
+  World world;
+  Config c = nano();
+  c.numerics.deterministic = true;
+  EXPECT_THROW(bench_train(c, world, {.tune = true}), Error);
+}
+
+TEST(TrainBench, has_nothing_to_choose_on_the_cpu) {
+  World world;
+  const TrainBench bench =
+      bench_train(nano(), world, {.warm_up = 0, .steps = 1, .profiled = 0, .tune = true});
+  EXPECT_GT(bench.loss, 0);
+  EXPECT_EQ(bench.products.timed.size(), 0U);
+  at::globalContext().setBenchmarkCuDNN(false);
 }
 
 }  // namespace

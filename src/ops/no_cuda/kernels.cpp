@@ -1,6 +1,7 @@
 // CPU builds link these in place of cuda/: CUDA tensors cannot exist there.
 #include "ops/kernels.h"
 #include "base/error.h"
+#include "ops/product.h"
 
 namespace orrery::kernels::cuda {
 namespace {
@@ -70,6 +71,14 @@ at::Tensor channels_to_frames(const at::Tensor&, int64_t) {
 }
 
 FusedConv fused_conv() {
+  return {};
+}
+
+at::Tensor product(const at::Tensor&, const at::Tensor&) {
+  refuse("product");
+}
+
+Products products() {
   return {};
 }
 
