@@ -40,9 +40,9 @@ Settings table_of(Request& r, Config& c) {
   return s;
 }
 
-// Shards that are not what was written go, so that what they held is encoded anew. The ranks share out the
-// reading.
-void remove_damaged(const fs::path& folder, World& world) {
+// Shards that are not what was written are set aside, so that what this run has in them is encoded anew. The
+// ranks share out the reading.
+void set_damaged_aside(const fs::path& folder, World& world) {
   nlohmann::json mine = nlohmann::json::array();
   for (const auto& [shard, reason] : ShardCache::find_damage(folder, world.rank(), world.size()))
     mine.push_back({shard.filename().string(), reason});
@@ -52,8 +52,9 @@ void remove_damaged(const fs::path& folder, World& world) {
     for (const auto& damage : nlohmann::json::parse(text)) {
       if (!world.is_first()) continue;
       const fs::path shard = folder / damage[0].get<std::string>();
-      std::cout << "damaged " << shard.string() << ", encoded anew: " << damage[1].get<std::string>() << "\n";
-      ShardCache::remove_shard(shard);
+      std::cout << "damaged " << shard.string() << ", set aside as "
+                << ShardCache::set_aside(shard).filename().string()
+                << ", encoded anew: " << damage[1].get<std::string>() << "\n";
     }
 }
 
@@ -61,7 +62,7 @@ void remove_damaged(const fs::path& folder, World& world) {
 std::shared_ptr<const ShardCache> open_cache(const fs::path& folder, const CacheFacts& facts, World& world) {
   if (world.is_first()) ShardCache::prepare(folder, facts);
   world.comm().barrier("cache").wait();
-  remove_damaged(folder, world);
+  set_damaged_aside(folder, world);
   world.comm().barrier("damaged shards").wait();
   return std::make_shared<const ShardCache>(folder);
 }

@@ -22,6 +22,7 @@ using nlohmann::json;
 constexpr const char *kFactsFile = "facts.json", *kItemsFile = "items.h5", *kItemsText = "items";
 constexpr const char* kFactsText = "facts";  // of a shard: the digest of the facts it was made under
 constexpr std::string_view kShardPrefix = "shard_";
+constexpr std::string_view kAside = ".damaged";  // after the name of a shard that does not count
 constexpr int64_t kFormat = 1;
 constexpr int64_t kMaxFactsBytes = 1 << 20;
 constexpr size_t kDigits = 8;
@@ -47,6 +48,18 @@ std::optional<int64_t> shard_number(const fs::path& path) {
     return std::nullopt;
   const int64_t number = std::stoll(digits);
   return padded(number) == digits ? std::optional(number) : std::nullopt;
+}
+
+// One past the numbers of all shards, those set aside too: none is used twice, for what reads a cache knows
+// its shards by number.
+int64_t free_number(const fs::path& folder) {
+  int64_t next = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path& path = entry.path();
+    if (const auto number = shard_number(path.extension() == kAside ? path.stem() : path))
+      next = std::max(next, *number + 1);
+  }
+  return next;
 }
 
 // Folders of shards, finished or not, by number.
@@ -132,11 +145,13 @@ auto with_remedy(const fs::path& shard, const std::string& wanted, const Read& r
     return read();
   } catch (const Error& error) {
     if (error.code() != Exit::bad_data) throw;
-    throw Error(text_of("the cache's shard ", shard.string(), " is damaged: wanted ", wanted, "; ",
-                        error.what(), ". To mend it start orrery encode again with --out=",
-                        shard.parent_path().parent_path().string(),
-                        " and this run's settings: it encodes anew what damaged shards held"),
-                error.code(), error.where());
+    throw Error(
+        text_of(
+            "the cache's shard ", shard.string(), " is damaged: wanted ", wanted, "; ", error.what(),
+            ". To mend it start orrery encode again with --out=", shard.parent_path().parent_path().string(),
+            " and the settings it was made with (of embeddings --text=true too): what that run has in "
+            "damaged shards is encoded anew"),
+        error.code(), error.where());
   }
 }
 
@@ -168,8 +183,8 @@ ShardCache::ShardCache(const fs::path& folder) : folder_(folder) {
           " (orrery encode makes one)");
   facts_ = read_facts(folder / kFactsFile);
   const std::string digest = facts_digest(facts_);
+  next_shard_ = free_number(folder);
   for (const auto& [shard, path] : shards_in(folder)) {
-    next_shard_ = shard + 1;
     if (!is_finished(path)) continue;
     const Checkpoint stored =
         with_remedy(path, "its list of items", [&path = path] { return Checkpoint(path); });
@@ -184,16 +199,27 @@ std::vector<ShardCache::Damage> ShardCache::find_damage(const fs::path& folder, 
   std::vector<Damage> damaged;
   for (const auto& [number, path] : shards_in(folder)) {
     if (number % ranks != rank || !is_finished(path)) continue;
+    try {
+      const Checkpoint stored(path);
+    } catch (const Error& error) {
+      if (error.code() != Exit::bad_data) throw;  // of a newer program, or not to be opened: not damage
+      damaged.push_back({path, error.what()});
+      continue;
+    }
     const std::vector<std::string> problems = verify_checkpoint(path);
     if (!problems.empty()) damaged.push_back({path, problems.front()});
   }
   return damaged;
 }
 
-// The manifest goes first: what is left after a kill is no shard.
-void ShardCache::remove_shard(const fs::path& shard) {
-  fs::remove(shard / kManifestName);
-  fs::remove_all(shard);
+fs::path ShardCache::set_aside(const fs::path& shard) {
+  fs::path aside = shard;
+  aside += kAside;
+  std::error_code error;
+  fs::rename(shard, aside, error);
+  require(!error, shard.string(), ": cannot be renamed to ", aside.filename().string(), ": ",
+          error.message());
+  return aside;
 }
 
 void ShardCache::require_facts(const CacheFacts& wanted, const std::vector<std::string>& free) const {

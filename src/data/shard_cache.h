@@ -43,8 +43,9 @@ class ShardCache {
     std::string reason;
   };
   static std::vector<Damage> find_damage(const std::filesystem::path& folder, int64_t rank, int64_t ranks);
-  // What it held then lacks in the cache, and is encoded anew.
-  static void remove_shard(const std::filesystem::path& shard);
+  // Renames it to what is returned: it counts no more, and what it held lacks in the cache. Nothing is
+  // deleted: other runs may have items there.
+  static std::filesystem::path set_aside(const std::filesystem::path& shard);
 
   const std::filesystem::path& folder() const { return folder_; }
   const CacheFacts& facts() const { return facts_; }

@@ -140,6 +140,7 @@ TEST_F(EncodeTest, a_damaged_shard_ends_training_and_is_mended_by_encoding_again
   EXPECT_EQ(mended.code, 0) << mended.text;
   EXPECT_THAT(mended.text, AllOf(HasSubstr("damaged " + folder_ + "/damaged/latents/shard_00000001"),
                                  HasSubstr("3 of 5 films are there"), HasSubstr("of 2 films")));
+  EXPECT_TRUE(fs::exists(folder_ + "/damaged/latents/shard_00000001.damaged"));
   EXPECT_EQ(train("after", from_cache("damaged")), plain);
   EXPECT_THAT(log_, HasSubstr("latents of 5 of 5 films"));
 }

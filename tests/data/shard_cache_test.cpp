@@ -156,7 +156,7 @@ TEST_F(ShardCacheTest, a_half_written_shard_is_passed_over_and_its_remains_are_r
   EXPECT_FALSE(fs::exists(folder / "shard_00000002"));
 }
 
-TEST_F(ShardCacheTest, damaged_shards_are_found_by_the_rank_whose_share_they_are_and_removed) {
+TEST_F(ShardCacheTest, damaged_shards_are_found_by_the_rank_whose_share_they_are_and_set_aside) {
   ShardCache::write(folder, 1, {item("c", 3)});
   ShardCache::write(folder, 2, {item("d", 4)});
   EXPECT_THAT(ShardCache::find_damage(folder, 0, 1), testing::IsEmpty());
@@ -171,9 +171,16 @@ TEST_F(ShardCacheTest, damaged_shards_are_found_by_the_rank_whose_share_they_are
   const auto odd = ShardCache::find_damage(folder, 1, 2);
   ASSERT_EQ(odd.size(), 1u);
   EXPECT_EQ(odd[0].shard, folder / "shard_00000001");
-  for (const auto& damage : all) ShardCache::remove_shard(damage.shard);
+  for (const auto& damage : all) EXPECT_TRUE(fs::exists(ShardCache::set_aside(damage.shard)));
   EXPECT_FALSE(fs::exists(shard));
   EXPECT_EQ(ShardCache(folder).items().size(), 1u);
+}
+
+// Another training may have a cache open: a number that came back would give it other items.
+TEST_F(ShardCacheTest, the_number_of_a_shard_that_was_set_aside_is_not_used_again) {
+  ShardCache::write(folder, 1, {item("c", 3)});
+  ShardCache::set_aside(folder / "shard_00000001");
+  EXPECT_EQ(ShardCache(folder).next_shard(), 2);
 }
 
 TEST_F(ShardCacheTest, other_facts_are_refused_with_both_values_of_each) {
