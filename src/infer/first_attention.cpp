@@ -1,5 +1,7 @@
 #include "infer/first_attention.h"
 
+#include <exception>
+
 #include "base/error.h"
 
 namespace orrery {
@@ -26,7 +28,11 @@ FirstAttention::Evaluation::Evaluation(const FirstAttention& attention, std::sha
 }
 
 FirstAttention::Evaluation::~Evaluation() {
-  attention_.state_->asked.reset();
+  State& state = *attention_.state_;
+  state.asked.reset();
+  if (std::uncaught_exceptions() == 0) return;
+  state.made.reset();  // no second branch will come for it
+  state.out = {};
 }
 
 }  // namespace orrery

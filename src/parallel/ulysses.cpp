@@ -73,16 +73,19 @@ class SendHeads final : public UlyssesOp {
   }
 };
 
-// Tokens of q, k, v -> q, k, v (B,cS,n',d) of one group of heads.
+// Tokens of q, k, v -> q, k, v (B,cS,n',d) of one group of heads. What has no tangent, or no gradient, does
+// not travel.
 class ReceiveTokens final : public UlyssesOp {
  public:
   using UlyssesOp::UlyssesOp;
   size_t num_results() const override { return flights_.size(); }
-  Tensors forward(const Tensors&) const override { return receive(Kind::value); }
-  Tensors jvp(const Saved&, const Tensors&) const override { return receive(Kind::tangent); }
+  bool takes_undefined() const override { return true; }
+  Tensors forward(const Tensors& in) const override { return receive(in, Kind::value); }
+  Tensors jvp(const Saved&, const Tensors& t) const override { return receive(t, Kind::tangent); }
   Tensors backward(const Saved&, const Tensors& dout) const override {
     Tensors tokens(flights_.size());
     for (size_t i = flights_.size(); i-- > 0;) {  // in the order in which backward needs them
+      if (!dout[i].defined()) continue;
       flights_[i]->send_tokens(Kind::gradient, dout[i], label(Kind::gradient, i));
       tokens[i] = token(dout[i]);
     }
@@ -90,9 +93,10 @@ class ReceiveTokens final : public UlyssesOp {
   }
 
  private:
-  Tensors receive(Kind kind) const {
-    Tensors out;
-    for (const auto& flight : flights_) out.push_back(flight->tokens(kind));
+  Tensors receive(const Tensors& tokens, Kind kind) const {
+    Tensors out(flights_.size());
+    for (size_t i = 0; i < out.size(); ++i)
+      if (tokens[i].defined()) out[i] = flights_[i]->tokens(kind);
     return out;
   }
 };

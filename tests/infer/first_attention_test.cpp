@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/tape.h"
+#include "flow/generate.h"
 #include "infer/context_denoiser.h"
 #include "infer/small_model.h"
 
@@ -59,6 +60,25 @@ TEST_F(FirstAttentionTest, other_inputs_do_not_see_it) {
   EXPECT_TRUE(at::equal(velocity(2, 1, std::make_shared<char>()), want));
   EXPECT_TRUE(at::equal(velocity(2, 1, nullptr), want));
   EXPECT_EQ(calls_[0], 4);
+}
+
+// Through generation: two branches a step, one after the other, or each where it is asked for.
+TEST_F(FirstAttentionTest, is_shared_by_the_branches_of_a_step_unless_they_are_elsewhere) {
+  const int64_t channels = model_.net.config.crossattn_emb_channels;
+  flow::GenerateInput in;
+  in.noise = Rng(1, "noise", {1}).normal_tensor({1, 8, 4, 4, 4}).to(at::kFloat);
+  in.text = Rng(1, "text", {1}).normal_tensor({1, 5, channels}).to(at::kFloat);
+  const flow::GenerateConfig config{.steps = 2, .guidance = 3, .condition_frames = 0};
+  const at::Tensor shared = flow::generate_latent(config, denoiser_, in);
+  ASSERT_EQ(calls_[1] % 2, 0);
+  EXPECT_EQ(2 * calls_[0], calls_[1]);
+  const int whole = calls_[1];
+  calls_.assign(calls_.size(), 0);
+  in.branches = [](const auto& each, const at::Tensor& text, const at::Tensor& negative) {
+    return flow::Branches{.cond = each(text), .uncond = each(negative)};
+  };
+  EXPECT_TRUE(at::equal(flow::generate_latent(config, denoiser_, in), shared));
+  EXPECT_EQ(calls_[0], whole);
 }
 
 }  // namespace

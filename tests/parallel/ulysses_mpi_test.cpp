@@ -110,6 +110,24 @@ TEST(UlyssesMpi, outputs_gradients_and_tangents_are_those_of_one_rank) {
   });
 }
 
+TEST(UlyssesMpi, a_tangent_of_one_of_q_k_and_v_travels_alone) {
+  for_each_group([](Comm& comm) {
+    const Clip clip{1, 3, comm.size(), 6};
+    const auto group = std::make_shared<ContextGroup>(ContextGroup{&comm});
+    const auto local = [&](const at::Tensor& x) { return local_frames(x, 1, comm); };
+    for (uint64_t which = 0; which < 3; ++which) {
+      const auto tangent = [&](const AttentionFn& attention, const auto& part) {
+        Variables in;
+        for (uint64_t i = 0; i < 3; ++i) in.emplace_back(part(clip.draw(i, comm.size())));
+        in[which] = in[which].with_tangent(part(clip.draw(10, comm.size())));
+        return attention(in[0], in[1], in[2]).tangent();
+      };
+      const at::Tensor want = local(tangent(ops::attention, whole));
+      EXPECT_LE(relative_error(tangent(ulysses(group, ops::attention), local), want), 1e-12) << which;
+    }
+  });
+}
+
 TEST(UlyssesMpi, five_heads_on_two_ranks) {
   const auto pair = test_world().comm().split(test_world().rank() / 2, 0, "pair");
   expect_like_one_rank(*pair, {2, 3, 5, 12, at::kDouble}, 1e-12);
