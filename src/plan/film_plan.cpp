@@ -65,6 +65,7 @@ FilmPlan plan_film(const Config& config, const FilmWork& work, const Ceilings& c
   plan.reserved = kGiB * ceilings.reserved_gib;
   plan.fragmentation = ceilings.fragmentation * (plan.weights + plan.activations + plan.exchanges);
   plan.limit = kGiB * (config.memory.limit_gib > 0 ? config.memory.limit_gib : ceilings.memory_gib);
+  // Of two branches the second has one attention less, of all the blocks': too long by that.
   plan.denoise_s = clock.now() * static_cast<double>(work.evaluations);
   return plan;
 }

@@ -55,7 +55,9 @@ TEST_P(ConvKernels, channel_norm_is_the_twins_but_for_the_order_of_sums) {
         EXPECT_LE(largest_error(got, want), 4 * rounding(type) * largest(want) + 1e-6)
             << channels << has_silu;
         const double differing = got.cpu().ne(want).to(at::kDouble).mean().item<double>();
-        if (type != at::kFloat) EXPECT_LT(differing, 0.05) << channels << has_silu;
+        if (type != at::kFloat) {
+          EXPECT_LT(differing, 0.05) << channels << has_silu;
+        }
       }
       EXPECT_EQ(
           largest(cuda::channel_norm(channels_last(at::zeros_like(x)), gamma.cuda(), has_silu, {}, {}).cpu()),
@@ -123,6 +125,14 @@ const std::vector<ConvCase> kConvs{
     // Tiles of our own kernel: several, cut off on both sides, of frames of two films; neighbours that end in
     // x.
     {"tiles", {2, 96, 5, 13, 70}, {192, 96, 3, 3, 3}, {.pad_before = {0, 1, 1}, .pad_after = {0, 1, 1}}},
+    {"tiles of many outputs",
+     {1, 192, 4, 7, 128},
+     {384, 192, 3, 3, 3},
+     {.pad_before = {0, 1, 1}, .pad_after = {0, 1, 1}}},
+    {"outputs that are widened",
+     {1, 24, 4, 7, 20},
+     {92, 24, 3, 3, 3},
+     {.pad_before = {0, 1, 1}, .pad_after = {0, 1, 1}}},
     {"tiles to pixels",
      {1, 96, 5, 13, 130},
      {3, 96, 3, 3, 3},
@@ -181,7 +191,9 @@ TEST_P(ConvKernels, attention_of_a_wide_head_is_the_twins_in_float64) {
     EXPECT_LE(largest_error(got.out, want.out), (3 * rounding(type) + 2e-6) * largest(want.out)) << keys;
     EXPECT_LE(largest_error(got.lse, want.lse), 1e-4) << keys;
   }
-  if (GetParam() != at::kFloat) EXPECT_GT(cuda::fused_attention().by_products, 0);
+  if (GetParam() != at::kFloat) {
+    EXPECT_GT(cuda::fused_attention().by_products, 0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ConvKernels, testing::Values(at::kFloat, at::kBFloat16, at::kHalf),

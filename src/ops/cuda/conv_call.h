@@ -22,8 +22,8 @@ bool is_for_wgmma(const at::Tensor& weight, const ConvGeometry& geometry);
 // Channels that it wants a multiple of.
 int64_t wgmma_channels();
 
-// False, and nothing done, where a frame or the number of tiles is too large for its 32-bit counts, and where
-// cuDNN was measured to be faster (docs/performance.md).
+// False, and nothing done, where x has other channels, where a frame or the number of tiles is too large for
+// its 32-bit counts, and where cuDNN was measured to be faster (docs/performance.md).
 bool run_wgmma(const ConvCall& call);
 
 // x (B,C,T,H,W) of a half type, wherever its elements lie, in the order B, T, H, W, C with zeros up to `wide`

@@ -293,10 +293,16 @@ std::string run(const ConvCall& call) {
   return {};
 }
 
+bool is_aligned(const at::Tensor& t) {
+  return reinterpret_cast<uintptr_t>(t.const_data_ptr()) % kAlignment == 0;
+}
 at::Tensor channels_last(const at::Tensor& x) {
   const at::Tensor dense = x.contiguous(at::MemoryFormat::ChannelsLast3d);
-  const bool is_aligned = reinterpret_cast<uintptr_t>(dense.const_data_ptr()) % kAlignment == 0;
-  return is_aligned ? dense : dense.clone(at::MemoryFormat::ChannelsLast3d);
+  return is_aligned(dense) ? dense : dense.clone(at::MemoryFormat::ChannelsLast3d);
+}
+at::Tensor in_line(const at::Tensor& bias) {
+  const at::Tensor dense = bias.defined() ? bias.contiguous() : bias;
+  return !dense.defined() || is_aligned(dense) ? dense : dense.clone();
 }
 
 // x with zeros where cuDNN would have to add them, but for `geometry`'s that are cleared.
@@ -410,7 +416,7 @@ at::Tensor conv3d(const at::Tensor& x, const at::Tensor& history, const at::Tens
   const bool is_wide = outputs == wide;
   ConvCall call{.x = channels_last(widened(frames, 1, channels)),
                 .weight = channels_last(widened(widened(weight, 1, channels), 0, wide)),
-                .bias = widened(bias.defined() ? bias.contiguous() : bias, 0, wide),
+                .bias = widened(in_line(bias), 0, wide),
                 .residual = residual.defined() && is_wide ? channels_last(residual) : at::Tensor(),
                 .out = {},
                 .geometry = g};

@@ -46,6 +46,7 @@ int64_t wgmma_channels() {
 
 bool run_wgmma(const ConvCall& call) {
   const at::Tensor &x = call.x, &y = call.out;
+  if (x.size(1) % kConvChannels != 0) return false;  // widened for cuDNN alone
   if (x.size(1) * x.size(3) * x.size(4) > kMaxFrameElements || tiles_of(y) > kMaxConvTiles) return false;
   if (y.size(1) > kManyOutputs && y.size(4) % kConvColumns != 0) return false;
   const auto data = [](const at::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; };
