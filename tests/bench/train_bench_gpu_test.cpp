@@ -7,8 +7,7 @@
 namespace orrery {
 namespace {
 
-TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
-  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+Config small_run() {
   Config c;
   c.model.preset = "tiny";
   c.data.frames = 17;
@@ -16,6 +15,12 @@ TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
   c.train.batch = 2;
   c.numerics.device = Device::cuda;
   c.numerics.dtype = Dtype::bfloat16;
+  return c;
+}
+
+TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const Config c = small_run();
   World world;
   const TrainBench bench = bench_train(c, world, {.warm_up = 3, .steps = 5, .profiled = 3});
   EXPECT_LE(total_ms(bench.rows), 1.02 * bench.profiled_ms);  // two clocks
@@ -26,13 +31,7 @@ TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
 
 TEST(TrainBenchGpu, tune_chooses_every_product_before_the_timed_steps) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  Config c;
-  c.model.preset = "tiny";
-  c.data.frames = 17;
-  c.data.height = c.data.width = 128;
-  c.train.batch = 2;
-  c.numerics.device = Device::cuda;
-  c.numerics.dtype = Dtype::bfloat16;
+  const Config c = small_run();
   World world;
   const auto tuned = [&](int64_t steps) {
     return bench_train(c, world, {.warm_up = 1, .steps = steps, .profiled = 0, .tune = true}).products;
