@@ -1,9 +1,13 @@
 #include "optim/grad_clip.h"
 
 #include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/nan_to_num.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <limits>
@@ -17,8 +21,16 @@ namespace {
 
 constexpr double kEpsilon = 1e-6;  // torch's clip_grad_norm_
 
-// Norm of each tensor, float64.
-at::Tensor norms_of(const std::vector<at::Tensor>& tensors, double norm_type) {
+bool has_values(const NamedTensor& grad) {
+  return grad.tensor.defined() && grad.tensor.numel() > 0;
+}
+
+// Norm of each gradient that has values, float64 on their device.
+at::Tensor norms_of(const std::vector<NamedTensor>& grads, double norm_type) {
+  std::vector<at::Tensor> tensors;
+  for (const NamedTensor& grad : grads)
+    if (has_values(grad)) tensors.push_back(grad.tensor);
+  if (tensors.empty()) return at::zeros({0}, at::kDouble);
   if (norm_type == 2 && tensors[0].is_cuda())
     if (const auto norms = kernels::cuda::norms(tensors)) return *norms;
   std::vector<at::Tensor> norms;
@@ -27,25 +39,12 @@ at::Tensor norms_of(const std::vector<at::Tensor>& tensors, double norm_type) {
   return at::stack(norms);
 }
 
-// Norm of each gradient, 0 where undefined or empty; one transfer from the device.
-std::vector<double> norms_of(const std::vector<NamedTensor>& grads, double norm_type) {
-  std::vector<at::Tensor> defined;
-  for (const NamedTensor& grad : grads)
-    if (grad.tensor.defined() && grad.tensor.numel() > 0) defined.push_back(grad.tensor);
-  std::vector<double> norms(grads.size(), 0);
-  if (defined.empty()) return norms;
-  const at::Tensor values = norms_of(defined, norm_type).cpu();
-  const double* value = values.const_data_ptr<double>();
-  for (size_t i = 0; i < grads.size(); ++i)
-    if (grads[i].tensor.defined() && grads[i].tensor.numel() > 0) norms[i] = *value++;
-  return norms;
-}
-
-std::vector<std::string> nonfinite_names(const std::vector<NamedTensor>& grads,
-                                         const std::vector<double>& norms) {
+// norms: of the gradients that have values, on the CPU.
+std::vector<std::string> nonfinite_names(const std::vector<NamedTensor>& grads, const at::Tensor& norms) {
   std::vector<std::string> names;
-  for (size_t i = 0; i < grads.size(); ++i)
-    if (!std::isfinite(norms[i])) names.push_back(grads[i].name);
+  const double* norm = norms.const_data_ptr<double>();
+  for (const NamedTensor& grad : grads)
+    if (has_values(grad) && !std::isfinite(*norm++)) names.push_back(grad.name);
   return names;
 }
 
@@ -61,8 +60,7 @@ void scale_grads(const std::vector<NamedTensor>& grads, double scale) {
   std::set<const void*> done;
   std::vector<at::Tensor> distinct;
   for (const NamedTensor& grad : grads)
-    if (grad.tensor.defined() && grad.tensor.numel() > 0 && done.insert(grad.tensor.const_data_ptr()).second)
-      distinct.push_back(grad.tensor);
+    if (has_values(grad) && done.insert(grad.tensor.const_data_ptr()).second) distinct.push_back(grad.tensor);
   if (!distinct.empty()) at::_foreach_mul_(distinct, scale);
 }
 
@@ -80,16 +78,24 @@ GradClip::GradClip(const ClipConfig& config, CombineFn combine)
           " skipped steps in a row, wanted at least 1");
 }
 
-double GradClip::global_norm(const std::vector<double>& norms) const {
-  constexpr double kInf = std::numeric_limits<double>::infinity();
-  if (std::isinf(config_.norm_type)) {
-    double largest = 0;  // NaN counts as infinite: maxima over ranks do not agree about it
-    for (const double norm : norms) largest = std::max(largest, std::isfinite(norm) ? norm : kInf);
-    return combine_ ? combine_(largest, Combine::max) : largest;
+at::Tensor GradClip::measure(const std::vector<NamedTensor>& grads) const {
+  const at::Tensor norms = norms_of(grads, config_.norm_type);
+  const bool is_largest = std::isinf(config_.norm_type);
+  at::Tensor total = at::zeros({1}, norms.options());
+  if (is_largest && norms.numel() > 0) {
+    // NaN counts as infinite: maxima over ranks do not agree about it.
+    const at::Tensor known = at::where(at::isfinite(norms), norms, std::numeric_limits<double>::infinity());
+    total = known.max().view({1});
+  } else if (!is_largest) {
+    total = norms.pow(config_.norm_type).sum().view({1});
   }
-  double sum = 0;
-  for (const double norm : norms) sum += std::pow(norm, config_.norm_type);
-  return std::pow(combine_ ? combine_(sum, Combine::sum) : sum, 1 / config_.norm_type);
+  if (combine_) total = combine_(total, is_largest ? Combine::max : Combine::sum);
+  return at::cat({total, norms.to(total.options())});
+}
+
+double GradClip::norm_of(const at::Tensor& measured) const {
+  const double total = *measured.const_data_ptr<double>();
+  return std::isinf(config_.norm_type) ? total : std::pow(total, 1 / config_.norm_type);
 }
 
 // All ranks come here together: the norm is theirs in common.
@@ -103,7 +109,7 @@ void GradClip::handle_nonfinite(const std::vector<NamedTensor>& grads, ClipResul
   if (config_.nonfinite == NonFinite::zero) {
     for (const NamedTensor& grad : grads)
       if (grad.tensor.defined()) grad.tensor.nan_to_num_(0, 0, 0);
-    result.norm = global_norm(norms_of(grads, config_.norm_type));
+    result.norm = norm_of(measure(grads).cpu());
     if (!std::isfinite(result.norm))
       throw Error("gradients: the norm of the finite entries overflows", Exit::failure);
     return;
@@ -116,8 +122,11 @@ void GradClip::handle_nonfinite(const std::vector<NamedTensor>& grads, ClipResul
 }
 
 ClipResult GradClip::operator()(const std::vector<NamedTensor>& grads) {
-  const std::vector<double> norms = norms_of(grads, config_.norm_type);
-  ClipResult result{.norm = global_norm(norms), .nonfinite = nonfinite_names(grads, norms)};
+  return clip(grads, measure(grads).cpu());
+}
+
+ClipResult GradClip::clip(const std::vector<NamedTensor>& grads, const at::Tensor& measured) {
+  ClipResult result{.norm = norm_of(measured), .nonfinite = nonfinite_names(grads, measured.slice(0, 1))};
   if (!std::isfinite(result.norm)) handle_nonfinite(grads, result);
   if (result.skip) return result;
   skipped_in_a_row_ = 0;

@@ -32,10 +32,10 @@ struct ClipResult {
 
 class GradClip {
  public:
-  // Combines a number over the ranks that hold different gradients: sum, or max for the infinity norm. Each
-  // rank must get the same result; the same number of calls is made on each.
+  // Combines a number, float64 (1), over the ranks that hold different gradients: sum, or max for the
+  // infinity norm. Each rank must get the same result; the same number of calls is made on each.
   enum class Combine { sum, max };
-  using CombineFn = std::function<double(double mine, Combine how)>;
+  using CombineFn = std::function<at::Tensor(const at::Tensor& mine, Combine how)>;
 
   explicit GradClip(const ClipConfig& config, CombineFn combine = {});
 
@@ -43,10 +43,17 @@ class GradClip {
   // scaled once.
   ClipResult operator()(const std::vector<NamedTensor>& grads);
 
+  // The same in two parts, for a caller that reads more from the device in one transfer. What the clip goes
+  // by: float64 (1 + N), of all ranks the sum of the norms to the power p (infinity: the largest), then the
+  // norms of the N gradients of this rank that have values. On the device; the host does not wait.
+  at::Tensor measure(const std::vector<NamedTensor>& grads) const;
+  // measured: on the CPU.
+  ClipResult clip(const std::vector<NamedTensor>& grads, const at::Tensor& measured);
+
   int64_t num_skipped() const { return num_skipped_; }  // steps so far
 
  private:
-  double global_norm(const std::vector<double>& norms) const;
+  double norm_of(const at::Tensor& measured) const;
   void handle_nonfinite(const std::vector<NamedTensor>& grads, ClipResult& result);
 
   ClipConfig config_;

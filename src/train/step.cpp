@@ -1,6 +1,6 @@
 #include "train/step.h"
 
-#include <ATen/ops/full.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -73,7 +73,7 @@ TrainStep::TrainStep(const Config& config, DiT& net, ParallelDiT& model, const M
       lr_(lr_config(config.optim, config.train.steps)),
       weights_(shards_of(fsdp_)),
       optimizer_(adamw_config(config.optim), weights_),
-      clip_(clip_config(config.optim), [this](double mine, GradClip::Combine how) {
+      clip_(clip_config(config.optim), [this](const at::Tensor& mine, GradClip::Combine how) {
         return over_ranks(mine, how == GradClip::Combine::sum ? ReduceOp::sum : ReduceOp::max,
                           mesh_.along({Axis::shard, Axis::context}), "gradient norm");
       }) {
@@ -172,11 +172,11 @@ at::Tensor TrainStep::forward_backward(const flow::FlowBatch& batch) {
   return loss;
 }
 
-double TrainStep::over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const {
-  if (comm.size() == 1) return mine;
-  at::Tensor value = at::full({1}, mine, at::device(fsdp_.device()).dtype(at::kDouble));
-  comm.all_reduce(value, op, label).wait();
-  return value.item<double>();
+at::Tensor TrainStep::over_ranks(const at::Tensor& mine, ReduceOp op, Comm& comm,
+                                 std::string_view label) const {
+  at::Tensor value = mine.to(fsdp_.device());  // of a rank without weights it is on the CPU
+  if (comm.size() > 1) comm.all_reduce(value, op, label).wait();
+  return value;
 }
 
 std::vector<NamedTensor> TrainStep::mean_gradients() {
@@ -199,8 +199,10 @@ StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int6
   before_clip();
   mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
   const std::vector<NamedTensor> grads = mean_gradients();
-  const ClipResult clipped = clip_(grads);
-  result.loss = loss.item<double>();  // read behind the norm, for which the host had to wait for backward
+  // Here, and nowhere else, the host waits for the device: whether the step is taken depends on the norm.
+  const at::Tensor read = at::cat({loss, clip_.measure(grads)}).cpu();
+  result.loss = *read.const_data_ptr<double>();
+  const ClipResult clipped = clip_.clip(grads, read.slice(0, 1));
   result.grad_norm = clipped.norm;
   result.skipped = clipped.skip;
   result.lr = config_.train.lr * lr_factor(lr_, step);

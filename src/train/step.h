@@ -64,7 +64,7 @@ class TrainStep {
   bool has_films_of_group(const StepBatch& batch) const;
   std::vector<NamedTensor> mean_gradients();
   StepBatch share_of(const StepBatch& batch) const;
-  double over_ranks(double mine, ReduceOp op, Comm& comm, std::string_view label) const;
+  at::Tensor over_ranks(const at::Tensor& mine, ReduceOp op, Comm& comm, std::string_view label) const;
 
   const Config& config_;
   DiT& net_;

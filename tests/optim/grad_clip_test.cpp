@@ -68,7 +68,7 @@ TEST(GradClip, empty_gradients_have_norm_zero) {
 }
 
 TEST(GradClip, combines_over_ranks) {
-  const auto combine = [](double mine, GradClip::Combine how) {
+  const auto combine = [](const at::Tensor& mine, GradClip::Combine how) {
     EXPECT_EQ(how, GradClip::Combine::sum);
     return mine + 144;  // the other rank's gradients have norm 12
   };
@@ -79,9 +79,10 @@ TEST(GradClip, combines_over_ranks) {
 
 TEST(GradClip, infinity_norm_combines_by_maximum_and_keeps_bad_numbers_visible) {
   double seen = 0;
-  const auto combine = [&](double mine, GradClip::Combine how) {
+  const auto combine = [&](const at::Tensor& mine, GradClip::Combine how) {
     EXPECT_EQ(how, GradClip::Combine::max);
-    return seen = mine;
+    seen = mine.item<double>();
+    return mine;
   };
   GradClip clip({.norm_type = INFINITY, .nonfinite = NonFinite::skip}, combine);
   EXPECT_TRUE(clip({{"a", at::full({1}, NAN)}}).skip);
@@ -113,7 +114,8 @@ TEST(GradClip, skip_leaves_gradients_and_counts) {
 }
 
 TEST(GradClip, a_bad_gradient_of_another_rank_is_seen_here) {
-  GradClip clip({.nonfinite = NonFinite::skip}, [](double mine, GradClip::Combine) { return mine + NAN; });
+  GradClip clip({.nonfinite = NonFinite::skip},
+                [](const at::Tensor& mine, GradClip::Combine) { return mine + NAN; });
   const ClipResult result = clip(three_four());
   EXPECT_TRUE(result.skip);
   EXPECT_TRUE(result.nonfinite.empty());
