@@ -1,5 +1,6 @@
 #include "flow/objective.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include "base/error.h"
@@ -61,10 +62,19 @@ at::Tensor draw_noise(uint64_t seed, int64_t step, std::span<const int64_t> samp
   std::vector<int64_t> whole = {static_cast<int64_t>(samples.size())};
   whole.insert(whole.end(), shape.begin(), shape.end());
   at::Tensor out = at::empty(whole, at::kFloat);
-  for (size_t i = 0; i < samples.size(); ++i) {
-    const Rng rng(seed, "flow.noise", {static_cast<uint64_t>(step), static_cast<uint64_t>(samples[i])});
-    out.select(0, static_cast<int64_t>(i)).copy_(rng.normal_tensor(shape));
-  }
+  const auto draw = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto sample = static_cast<uint64_t>(samples[static_cast<size_t>(i)]);
+      const Rng rng(seed, "flow.noise", {static_cast<uint64_t>(step), sample});
+      out.select(0, i).copy_(rng.normal_tensor(shape));
+    }
+  };
+  // Large samples are drawn by all threads together, small ones each by one.
+  constexpr int64_t kLarge = 1 << 17;
+  if (c10::multiply_integers(shape) >= kLarge)
+    draw(0, whole[0]);
+  else
+    at::parallel_for(0, whole[0], 1, draw);
   return out;
 }
 

@@ -110,6 +110,17 @@ TEST(Objective, noise_of_a_sample_does_not_depend_on_the_rank) {
   EXPECT_FALSE(at::equal(whole, draw_noise(5, 10, all, {2, 3})));
 }
 
+TEST(Objective, noise_of_large_and_small_samples_is_that_of_their_streams) {
+  for (const int64_t size : {100, 1 << 17}) {
+    const std::vector<int64_t> samples = {3, 7, 11};
+    const at::Tensor noise = draw_noise(5, 9, samples, {2, size});
+    for (int64_t i = 0; i < 3; ++i) {
+      const Rng rng(5, "flow.noise", {9, static_cast<uint64_t>(samples[static_cast<size_t>(i)])});
+      EXPECT_TRUE(at::equal(noise[i], rng.normal_tensor({2, size}))) << size;
+    }
+  }
+}
+
 TEST(Objective, inconsistent_batches_are_refused) {
   const auto net = [](const DenoiserInput& in) { return in.x; };
   FlowBatch batch = video_batch();
