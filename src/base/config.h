@@ -167,6 +167,7 @@ struct NumericsConfig {
   Device device = Device::cpu;          // where the model runs
   Dtype reduce_dtype = Dtype::float32;  // in which ranks add up gradients; bfloat16 halves traffic
   bool deterministic = false;           // only kernels that give the same bits every time
+  bool tune = false;                    // GPU: the fastest of several kernels, which each rank finds by time
   bool operator==(const NumericsConfig&) const = default;
 };
 
@@ -181,7 +182,7 @@ struct TokenizerConfig {
   int64_t width = 96;   // wan: channels of its first layer; of released weights 96
   Dtype dtype = Dtype::bfloat16;  // wan: weights and arithmetic; released networks know latents of bfloat16
   int64_t encode_window = 16;     // wan: frames of film in memory at a time, a multiple of 4
-  int64_t decode_window = 1;      // wan: latent frames in memory at a time
+  int64_t decode_window = 4;      // wan: latent frames in memory at a time
   bool operator==(const TokenizerConfig&) const = default;
 };
 

@@ -15,7 +15,8 @@ enum class Exit : int {
   bad_input = 2,
   bad_data = 3,
   out_of_memory = 4,
-  peer_lost = 5
+  peer_lost = 5,
+  stopped = 6  // asked to, and saved what it had
 };
 
 class Error : public std::runtime_error {

@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "base/error.h"
+
 namespace orrery {
 
 void forbid_reduced_precision() {
@@ -21,6 +23,14 @@ void set_deterministic(bool on) {
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
   // By default ATen then fills all new memory, at the cost of a pass over it; we read none before writing it.
   at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+void choose_kernels(const NumericsConfig& c) {
+  require(!c.tune || !c.deterministic,
+          "numerics.tune=true with numerics.deterministic=true, wanted one of them: a choice by time differs "
+          "from run to run");
+  set_deterministic(c.deterministic);
+  at::globalContext().setBenchmarkCuDNN(c.tune);
 }
 
 }  // namespace orrery

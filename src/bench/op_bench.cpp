@@ -134,7 +134,7 @@ class Bench {
 
 OpBench bench_ops(const Config& config, const OpBenchOptions& options) {
   require(options.repeats > 0, "bench: ", options.repeats, " repeats, wanted at least 1");
-  set_deterministic(config.numerics.deterministic);
+  choose_kernels(config.numerics);
   Bench bench(config, options);
   for (const OpCase& c : op_cases(config)) bench.add(c);
   bench.add_updates(config);

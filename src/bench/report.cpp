@@ -181,7 +181,7 @@ nlohmann::ordered_json products_json(const kernels::cuda::Products& products) {
 
 std::string describe(const TrainBench& b, const Expected& expected, int64_t rows) {
   return work_part(b) + speed_part(b, expected, rates_of(b, expected)) + memory_part(b, expected) +
-         times_part(b, rows) + (b.tune ? products_part(b.products) : "") +
+         times_part(b, rows) + (b.config.numerics.tune ? products_part(b.products) : "") +
          (expected.plan ? text_of("\nplanned: ", fixed(1e3 * expected.plan->step_s, 2), " ms a step, ",
                                   fixed(100 * expected.plan->mfu, 2), " % MFU by the plan's count, ",
                                   fixed(1e3 * expected.plan->exposed_s, 2), " ms exposed\n")
@@ -235,7 +235,7 @@ std::string json_of(const TrainBench& b, const Expected& expected) {
     json["planned_bytes"] = expected.plan->memory.total();
     json["planned_ms"] = 1e3 * expected.plan->step_s;
   }
-  if (b.tune) json["products"] = products_json(b.products);
+  if (b.config.numerics.tune) json["products"] = products_json(b.products);
   return json.dump();
 }
 

@@ -54,7 +54,7 @@ class Run {
   }
 
   TrainBench measure(const BenchOptions& options) {
-    TrainBench out{.config = config_, .mesh = mesh_.shape(), .tune = options.tune};
+    TrainBench out{.config = config_, .mesh = mesh_.shape()};
     if (config_.memory.policy == MemoryPolicy::automatic) {
       out.recompute = attach_auto_recompute(net_, world_.comm(), block_shape(config_, mesh_),
                                             options.activation_budget_bytes);
@@ -72,7 +72,7 @@ class Run {
     out.step_ms = largest(world_.comm(), out.step_ms);
     out.loss = loss_;
     if (options.profiled > 0) profile(options.profiled, out);
-    if (options.tune) out.products = kernels::cuda::products();
+    if (config_.numerics.tune) out.products = kernels::cuda::products();
     return out;
   }
 
@@ -148,12 +148,7 @@ double model_flops(const Config& config) {
 
 TrainBench bench_train(const Config& config, World& world, const BenchOptions& options) {
   require(options.steps > 0, "bench: ", options.steps, " timed steps, wanted at least 1");
-  require(
-      !options.tune || !config.numerics.deterministic,
-      "bench: tune with numerics.deterministic=true, wanted one of them: a choice by time differs from run "
-      "to run");
-  set_deterministic(config.numerics.deterministic);
-  at::globalContext().setBenchmarkCuDNN(options.tune);
+  choose_kernels(config.numerics);
   return Run(config, world).measure(options);
 }
 

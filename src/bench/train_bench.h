@@ -11,7 +11,6 @@ namespace orrery {
 struct BenchOptions {
   int64_t warm_up = 3, steps = 10;
   int64_t profiled = 2;  // further steps, observed, for the table
-  bool tune = false;     // GPU: choose algorithms of products by time, in the first step
   // memory.policy = auto: what blocks may keep for backward on this rank.
   int64_t activation_budget_bytes = 0;
 };
@@ -28,8 +27,7 @@ struct TrainBench {
   // On GPUs, MiB of the fullest rank: what the caching allocator held at most, and by how much that grew from
   // the first timed step to the last.
   double reserved_mib = 0, reserved_growth_mib = 0;
-  bool tune = false;
-  kernels::cuda::Products products = {};  // with tune: those of the first rank
+  kernels::cuda::Products products = {};  // with numerics.tune: those of the first rank
 
   double median_ms() const;
 };

@@ -179,8 +179,7 @@ double VaeFigures::flops() const {
 
 VaeBench bench_vae(const Config& config, World& world, const VaeBenchOptions& options) {
   require(options.repeats > 0, "bench: ", options.repeats, " repeats, wanted at least 1");
-  set_deterministic(config.numerics.deterministic);
-  at::globalContext().setBenchmarkCuDNN(options.tune);
+  choose_kernels(config.numerics);
   const NoRecording guard;
   VaeBench out{.config = config, .options = options, .ranks = world.size()};
   {

@@ -12,7 +12,6 @@ namespace orrery {
 
 struct VaeBenchOptions {
   int64_t warm_up = 1, repeats = 5;
-  bool tune = false;  // GPU: choose each convolution's kernel by time
 };
 
 // Encode or decode.

@@ -110,7 +110,7 @@ std::string json_of(const VaeBench& b) {
                                        {"ranks", b.ranks},
                                        {"window_encode", b.config.tokenizer.encode_window},
                                        {"window_decode", b.config.tokenizer.decode_window},
-                                       {"tune", b.options.tune},
+                                       {"tune", b.config.numerics.tune},
                                        {"matmul_tflops", b.rates.matmul_tflops},
                                        {"copy_gb_per_s", b.rates.copy_gb_per_s},
                                        {"weight_bytes", b.weight_bytes},

@@ -29,7 +29,6 @@ Settings table_of(Request& r, Config& c) {
   s.bind("warm-up", r.options.warm_up, "steps before the timed ones", {0, 1e6});
   s.bind("steps", r.options.steps, "timed steps", {1, 1e6});
   s.bind("profiled", r.options.profiled, "further steps for the table of times; 0: no table", {0, 1e6});
-  s.bind("tune", r.options.tune, "on a GPU, choose each product's algorithm by time");
   s.bind("rows", r.rows, "most rows of the table that are printed", {1, 1e6});
   s.bind("ceilings", r.ceilings,
          "what the figures are held against: h100, h200, b200, cpu, or a file like those of launch/ceilings; "

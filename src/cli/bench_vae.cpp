@@ -20,7 +20,6 @@ Exit bench_on(const std::vector<std::string>& arguments, World& world) {
   bind_shape(settings, shape);
   settings.bind("warm-up", options.warm_up, "calls before the timed ones", {0, 1e6});
   settings.bind("repeats", options.repeats, "timed calls of each", {1, 1e6});
-  settings.bind("tune", options.tune, "on a GPU, choose each convolution's kernel by time");
   settings.bind("rows", rows, "most rows of each table that are printed", {1, 1e6});
   settings.bind("json", json, kJsonHelp);
   const Usage usage = {
@@ -31,8 +30,8 @@ Exit bench_on(const std::vector<std::string>& arguments, World& world) {
       .positional = "FILE.ini...",
       .takes_ini = true,
       .notes =
-          "Weights and film are made up. Of the settings those of tokenizer, numerics.device and "
-          "numerics.deterministic count."};
+          "Weights and film are made up. Of the settings those of tokenizer, numerics.device, "
+          "numerics.deterministic and numerics.tune count."};
   if (parse_arguments(arguments, settings, usage).help) {
     if (world.is_first()) std::cout << help_text(settings, usage);
     return Exit::done;

@@ -110,6 +110,7 @@ void bind_numerics(Settings& s, NumericsConfig& c) {
   s.bind("numerics.reduce_dtype", c.reduce_dtype,
          "gradients are summed over ranks in this or better; bfloat16 halves the traffic");
   s.bind("numerics.deterministic", c.deterministic, "only kernels that give the same bits every time");
+  s.bind("numerics.tune", c.tune, "on a GPU: the fastest of several kernels, which each rank finds by time");
 }
 
 void bind_tokenizer(Settings& s, TokenizerConfig& c) {

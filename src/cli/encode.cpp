@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/numerics.h"
 #include "base/progress.h"
 #include "ckpt/digest.h"
 #include "ckpt/folder_lock.h"
@@ -151,6 +152,7 @@ Exit encode(const std::vector<std::string>& arguments, World& world) {
   }
   require(!request.out.empty(), "encode: --out=DIR is missing (orrery encode --help tells more)");
   check_config(config);
+  choose_kernels(config.numerics);
   share_cores(world);
   constexpr double kAnyTime_s = 30.0 * 24 * 3600;  // ranks meet at the end, when each has done its films
   world.set_timeout(kAnyTime_s);

@@ -5,6 +5,7 @@
 
 #include <iostream>
 
+#include "base/numerics.h"
 #include "cli/commands.h"
 #include "cli/generate_films.h"
 #include "cli/ranks_here.h"
@@ -83,6 +84,7 @@ Exit run_generate(const std::vector<std::string>& arguments) {
       return static_cast<int>(Exit::done);
     }
     share_cores(world);
+    choose_kernels(config.numerics);
     if (!options.inputs.empty()) return static_cast<int>(generate_films(options, config, world));
     resolve_settings(config);
     generate(options, config, world);

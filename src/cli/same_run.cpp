@@ -12,10 +12,10 @@ namespace {
 
 // Sections and keys that leave the run what it is, up to the order of sums.
 constexpr std::array<std::string_view, 4> kFreeSections = {"parallel.", "memory.", "ckpt.", "sample."};
-constexpr std::array<std::string_view, 13> kFreeKeys = {
+constexpr std::array<std::string_view, 14> kFreeKeys = {
     "train.steps", "train.micro_batch", "train.run_dir", "train.resume", "train.log_every",
     "data.max_bad_fraction", "data.workers", "data.prefetch", "numerics.device", "numerics.reduce_dtype",
-    "numerics.deterministic",
+    "numerics.deterministic", "numerics.tune",
     // A digest of the weights is compared (infer/make_tokenizer.h).
     "tokenizer.weights", "tokenizer.decode_window"};
 

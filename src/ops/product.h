@@ -1,6 +1,6 @@
 #pragma once
 // Products of two matrices on a GPU by cuBLASLt, whose algorithm is chosen by time at a shape's first call.
-// Used by ops/linear.cpp; what was chosen is for tests and orrery bench train --tune.
+// Used by ops/linear.cpp with numerics.tune; what was chosen is for tests and orrery bench train.
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 
@@ -9,9 +9,8 @@
 
 namespace orrery::kernels {
 
-// Whether kernels may be chosen by time: with at::Context's benchmarkCuDNN, and not where the same bits are
-// wanted every time (numerics.deterministic). Each rank chooses for itself, and so does each run: results
-// then differ by the order of float32 sums.
+// Whether kernels may be chosen by time: with at::Context's benchmarkCuDNN (choose_kernels of base/numerics.h
+// sets it), and not where the same bits are wanted every time.
 inline bool chooses_by_time() {
   const at::Context& context = at::globalContext();
   return context.benchmarkCuDNN() && !context.deterministicAlgorithms();

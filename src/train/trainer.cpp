@@ -146,7 +146,7 @@ class Training {
     log.note(text_of("stopped after step ", done, ", as a signal asked",
                      config_.ckpt.every > 0 ? "; the same command goes on from there"
                                             : "; nothing is saved, ckpt.every is 0"));
-    return kStopped;
+    return Exit::stopped;
   }
 
  private:
@@ -255,7 +255,7 @@ class Training {
 }  // namespace
 
 Exit run_training(const Config& config, World& world, const TrainingStart& start) {
-  set_deterministic(config.numerics.deterministic);
+  choose_kernels(config.numerics);
   fs::create_directories(config.train.run_dir);
   return Training(config, world, start).run();
 }

@@ -11,8 +11,6 @@
 
 namespace orrery {
 
-constexpr Exit kStopped{6};  // the run was asked to stop, and saved what it had
-
 // Runs (or resumes) training until train.steps. Collective over the world's ranks. Writes into train.run_dir:
 // config.ini, run.json, metrics.jsonl, TensorBoard events, tokenizer.safetensors, checkpoints/, samples/,
 // lock. Throws Error for settings or data that do not fit.
@@ -32,7 +30,7 @@ struct TrainingStart {
   // Asked between steps on every rank: where any says yes, the run saves a checkpoint and ends.
   std::function<bool()> stop_asked = [] { return false; };
 };
-// Exit::done, or kStopped before train.steps.
+// Exit::done, or Exit::stopped before train.steps.
 Exit run_training(const Config& config, World& world, const TrainingStart& start);
 
 }  // namespace orrery

@@ -31,10 +31,11 @@ TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
 
 TEST(TrainBenchGpu, tune_chooses_every_product_before_the_timed_steps) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  const Config c = small_run();
+  Config c = small_run();
+  c.numerics.tune = true;
   World world;
   const auto tuned = [&](int64_t steps) {
-    return bench_train(c, world, {.warm_up = 1, .steps = steps, .profiled = 0, .tune = true}).products;
+    return bench_train(c, world, {.warm_up = 1, .steps = steps, .profiled = 0}).products;
   };
   const auto once = tuned(1), again = tuned(2);
   EXPECT_GT(once.timed.size(), 5U);

@@ -93,7 +93,7 @@ TEST(TrainBench, tells_of_products_that_were_chosen_by_time) {
                            .first_ms = 2,
                            .best_ms = 1}};
   EXPECT_THAT(describe(bench, {}, 40), testing::Not(testing::HasSubstr("21120")));
-  bench.tune = true;
+  bench.config.numerics.tune = true;
   const std::string text = describe(bench, {}, 40);
   for (const char* figure : {"21120 x 2048 x 8192", " nt ", "BFloat16", " 16 ", "2.0000", "354.3", "708.7"})
     EXPECT_THAT(text, testing::HasSubstr(figure));
@@ -104,14 +104,15 @@ TEST(TrainBench, tells_of_products_that_were_chosen_by_time) {
 TEST(TrainBench, does_not_choose_by_time_where_bits_must_repeat) {
   World world;
   Config c = nano();
-  c.numerics.deterministic = true;
-  EXPECT_THROW(bench_train(c, world, {.tune = true}), Error);
+  c.numerics.deterministic = c.numerics.tune = true;
+  EXPECT_THROW(bench_train(c, world, {}), Error);
 }
 
 TEST(TrainBench, has_nothing_to_choose_on_the_cpu) {
   World world;
-  const TrainBench bench =
-      bench_train(nano(), world, {.warm_up = 0, .steps = 1, .profiled = 0, .tune = true});
+  Config c = nano();
+  c.numerics.tune = true;
+  const TrainBench bench = bench_train(c, world, {.warm_up = 0, .steps = 1, .profiled = 0});
   EXPECT_GT(bench.loss, 0);
   EXPECT_EQ(bench.products.timed.size(), 0U);
   at::globalContext().setBenchmarkCuDNN(false);

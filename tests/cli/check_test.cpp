@@ -79,6 +79,8 @@ TEST(CheckConfig, settings_without_effect_are_refused) {
                    "has no effect: it needs tokenizer.kind=linear");
   expect_refused({{"numerics.dtype", "float64"}, {"numerics.reduce_dtype", "bfloat16"}},
                  "numerics.reduce_dtype=bfloat16 has no effect");
+  expect_refused({{"numerics.tune", "true"}},
+                 "numerics.tune=true has no effect: it needs numerics.device=cuda");
   expect_refused({{"data.image_batches", "2"}},
                  "data.image_batches=2 has no effect: it needs data.image_path");
   expect_refused({{"data.video_batches", "2"}}, "data.video_batches=2 has no effect");

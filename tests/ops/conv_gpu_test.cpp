@@ -153,6 +153,8 @@ TEST_P(ConvKernels, conv3d_is_the_twins_in_float64) {
     const at::Tensor x = draw(7, c.x, type), bias = draw(9, {c.weight[0]}, type);
     const double fan_in =
         static_cast<double>(c10::multiply_integers(c.weight)) / static_cast<double>(c.weight[0]);
+    // Sums in float32 of so many terms walk away by about a rounding times the root of their number.
+    const double of_sums = std::max(2e-6, 0x1p-24 * std::sqrt(fan_in));
     const at::Tensor weight = (draw(8, c.weight, at::kFloat) / std::sqrt(fan_in)).to(type);
     Shape before = c.x;
     before[2] = c.history;
@@ -169,7 +171,7 @@ TEST_P(ConvKernels, conv3d_is_the_twins_in_float64) {
                          has_residual ? residual.cuda() : at::Tensor(), c.geometry);
         ASSERT_EQ(got.sizes(), want.sizes()) << c.name;
         const at::Tensor wanted = has_residual ? want + in_double(residual) : want;
-        EXPECT_LE(largest_error(got, wanted), (3 * rounding(type) + 2e-6) * largest(wanted))
+        EXPECT_LE(largest_error(got, wanted), (3 * rounding(type) + of_sums) * largest(wanted))
             << c.name << (has_residual ? ", residual" : "") << "; " << cuda::fused_conv().last_refusal;
       }
   }

@@ -22,7 +22,9 @@
 namespace orrery::kernels::cuda {
 namespace {
 
-constexpr int kAlgorithms = 16, kTimedRuns = 3;
+constexpr int kAlgorithms = 16;
+constexpr size_t kTimedRounds = 5;
+constexpr float kWorthIt = 0.98F;                       // of the first choice's time: what is nearer is noise
 constexpr uint64_t kMaxWorkspace = uint64_t{32} << 20;  // cuBLAS's own on Hopper
 constexpr uintptr_t kMaxAlignment = 256;
 constexpr size_t kMaxPlans = 512;  // of a thread; a network has about 20 a size of batch
@@ -159,19 +161,15 @@ cublasStatus_t execute(const Plan& plan, const Call& call) {
                         &p.algorithm, workspace.get(), p.workspace_bytes, c10::cuda::getCurrentCUDAStream());
 }
 
-// Milliseconds of a call, the least of some; kNever where it fails.
+// Milliseconds of a call; kNever where it fails.
 float time_of(const Plan& plan, const Call& call) {
   const auto stream = c10::cuda::getCurrentCUDAStream();
-  float least = kNever;
-  for (int i = 0; i < 1 + kTimedRuns; ++i) {
-    c10::cuda::CUDAEvent begin(cudaEventDefault), end(cudaEventDefault);
-    begin.record(stream);
-    if (execute(plan, call) != CUBLAS_STATUS_SUCCESS) return kNever;
-    end.record(stream);
-    end.synchronize();
-    if (i > 0) least = std::min(least, begin.elapsed_time(end));  // the first is for warming up
-  }
-  return least;
+  c10::cuda::CUDAEvent begin(cudaEventDefault), end(cudaEventDefault);
+  begin.record(stream);
+  if (execute(plan, call) != CUBLAS_STATUS_SUCCESS) return kNever;
+  end.record(stream);
+  end.synchronize();
+  return begin.elapsed_time(end);
 }
 
 void choose(Plan& plan, const cublasLtMatmulHeuristicResult_t& one) {
@@ -179,32 +177,44 @@ void choose(Plan& plan, const cublasLtMatmulHeuristicResult_t& one) {
   plan.workspace_bytes = one.workspaceSize;
 }
 
-void choose_by_time(Plan& plan, const std::vector<cublasLtMatmulHeuristicResult_t>& found, const Call& call) {
-  const auto letter = [](const Layout& layout) { return layout.is_transposed ? 't' : 'n'; };
-  TimedProduct timed{.m = call.out.size(0),
-                     .k = call.a.size(1),
-                     .n = call.out.size(1),
-                     .layout = {letter(call.a_layout), letter(call.b_layout)},
-                     .type = call.a.scalar_type(),
-                     .tried = 0,
-                     .first_ms = 0,
-                     .best_ms = kNever};
-  const cublasLtMatmulHeuristicResult_t* best = nullptr;
-  for (const auto& one : found) {
-    choose(plan, one);
-    const float ms = time_of(plan, call);
-    if (ms == kNever) continue;
-    if (timed.tried++ == 0) timed.first_ms = ms;
-    if (ms >= timed.best_ms) continue;
-    timed.best_ms = ms;
-    best = &one;
+// Median milliseconds of a call by each algorithm, kNever where it fails. They run in turn, so that a card
+// that slows down as it warms up slows all of them down.
+std::vector<float> times_of(Plan& plan, const std::vector<cublasLtMatmulHeuristicResult_t>& algorithms,
+                            const Call& call) {
+  std::vector<std::array<float, kTimedRounds>> all(algorithms.size());
+  for (size_t round = 0; round <= kTimedRounds; ++round)
+    for (size_t i = 0; i < algorithms.size(); ++i) {
+      choose(plan, algorithms[i]);
+      const float ms = time_of(plan, call);
+      if (round > 0) all[i][round - 1] = ms;  // the round before loads the kernels
+    }
+  std::vector<float> medians;
+  for (auto& times : all) {
+    std::ranges::sort(times);
+    medians.push_back(times.back() == kNever ? kNever : times[kTimedRounds / 2]);
   }
-  if (!best) {
+  return medians;
+}
+
+void choose_by_time(Plan& plan, const std::vector<cublasLtMatmulHeuristicResult_t>& found, const Call& call) {
+  const std::vector<float> times = times_of(plan, found, call);
+  const auto fastest = std::ranges::min_element(times);
+  if (*fastest == kNever) {
     plan.refusal = text_of("none of ", found.size(), " algorithms ran");
     return;
   }
-  choose(plan, *best);
-  thread_state().counts.timed.push_back(timed);
+  const bool is_worth_it = *fastest < kWorthIt * times.front();
+  choose(plan, is_worth_it ? found[static_cast<size_t>(fastest - times.begin())] : found.front());
+  const auto letter = [](const Layout& layout) { return layout.is_transposed ? 't' : 'n'; };
+  thread_state().counts.timed.push_back(
+      {.m = call.out.size(0),
+       .k = call.a.size(1),
+       .n = call.out.size(1),
+       .layout = {letter(call.a_layout), letter(call.b_layout)},
+       .type = call.a.scalar_type(),
+       .tried = std::ranges::count_if(times, [](float ms) { return ms != kNever; }),
+       .first_ms = times.front(),
+       .best_ms = is_worth_it ? *fastest : times.front()});
 }
 
 std::unique_ptr<Plan> make_plan(const Call& call) {
