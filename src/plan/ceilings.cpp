@@ -21,6 +21,7 @@ std::map<std::string, double*> fields(Ceilings& c) {
           {"matmul_float32_tflops", &c.matmul_float32_tflops},
           {"attention_forward_tflops", &c.attention_forward_tflops},
           {"attention_backward_tflops", &c.attention_backward_tflops},
+          {"deterministic_attention_backward_tflops", &c.deterministic_attention_backward_tflops},
           {"short_attention_forward_tflops", &c.short_attention_forward_tflops},
           {"short_attention_backward_tflops", &c.short_attention_backward_tflops},
           {"memory_gb_per_s", &c.memory_gb_per_s},

@@ -24,6 +24,7 @@ struct Ceilings {
   double peak_tflops = 0;  // that MFU is a share of
   double matmul_tflops = 0, matmul_float32_tflops = 0;
   double attention_forward_tflops = 0, attention_backward_tflops = 0;
+  double deterministic_attention_backward_tflops = 0;  // numerics.deterministic; of few keys it is as ever
   double short_attention_forward_tflops = 0, short_attention_backward_tflops = 0;  // fewer than 1024 keys
   double memory_gb_per_s = 0;                                                      // read and written
   double op_us = 0;            // least time of an op: its launches

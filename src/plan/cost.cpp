@@ -1,10 +1,13 @@
 #include "plan/cost.h"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "ops/deterministic_attention.h"
 
 namespace orrery {
 namespace {
@@ -70,6 +73,12 @@ bool is_as_written(const Op& op) {
   return op.name().starts_with("ulysses") || op.name() == "biased_attention";
 }
 
+// Comes and goes while out is there.
+void make_attention_workspace(const std::vector<Shape>& shapes) {
+  const MemoryTag tag(MemoryUse::workspace);
+  at::empty({deterministic_parts(shapes[0], shapes[1]).bytes}, at::device(at::kMeta).dtype(at::kByte));
+}
+
 }  // namespace
 
 std::string without_numbers(const std::string& label) {
@@ -90,8 +99,8 @@ OpWork work_of(const OpCall& call, const Tensors& out) {
   return work;
 }
 
-OpCost::OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter)
-    : ceilings_(ceilings), clock_(clock), meter_(meter) {}
+OpCost::OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter, bool deterministic)
+    : ceilings_(ceilings), clock_(clock), meter_(meter), deterministic_(deterministic) {}
 
 void OpCost::before(const OpCall& call) {
   if (call.phase == OpPhase::backward && !made_.empty()) count_kept();
@@ -102,6 +111,7 @@ void OpCost::before(const OpCall& call) {
 
 void OpCost::after(const OpCall& call, const Tensors& out) {
   meter_.pause(false);
+  if (is_deterministic_attention(call)) make_attention_workspace(input_shapes(call));
   const double seconds = seconds_of(call, out);
   clock_.compute(seconds);
   tally_.seconds[std::string(call.op.name())] += seconds;
@@ -122,15 +132,23 @@ void OpCost::after(const OpCall& call, const Tensors& out) {
   }
 }
 
-double OpCost::flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {
+// By cuDNN's deterministic kernels, which take half types.
+bool OpCost::is_deterministic_attention(const OpCall& call) const {
+  return deterministic_ && ceilings_.device == Device::cuda && call.phase == OpPhase::backward &&
+         call.op.name() == "attention" && call.in[0].itemsize() == 2;
+}
+
+double OpCost::attention_flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {
   const bool is_backward = call.phase == OpPhase::backward;
-  if (call.op.engine() == Engine::attention) {
-    const bool is_short = shapes[1][1] < kShortAttention;
-    return 1e12 *
-           (is_backward
-                ? (is_short ? ceilings_.short_attention_backward_tflops : ceilings_.attention_backward_tflops)
-                : (is_short ? ceilings_.short_attention_forward_tflops : ceilings_.attention_forward_tflops));
-  }
+  if (shapes[1][1] < kShortAttention)
+    return 1e12 * (is_backward ? ceilings_.short_attention_backward_tflops
+                               : ceilings_.short_attention_forward_tflops);
+  if (is_deterministic_attention(call)) return 1e12 * ceilings_.deterministic_attention_backward_tflops;
+  return 1e12 * (is_backward ? ceilings_.attention_backward_tflops : ceilings_.attention_forward_tflops);
+}
+
+double OpCost::flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {
+  if (call.op.engine() == Engine::attention) return attention_flops_per_s(call, shapes);
   const bool is_half = call.in[0].defined() && call.in[0].itemsize() == 2;
   return 1e12 * (is_half ? ceilings_.matmul_tflops : ceilings_.matmul_float32_tflops);
 }

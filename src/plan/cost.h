@@ -6,6 +6,9 @@
 // backward what it saved) at the memory's rate, and op_us, with a tail for each matrix product; none for an
 // op that only gives its input another shape. Gradients that are added up in backward take two reads and a
 // write. Recompute takes time and is no part of the model's FLOPs.
+//
+// With numerics.deterministic attention's backward on a GPU has a rate of its own and a workspace
+// (ops/deterministic_attention.h), which is in the peak beside the gradients that it makes.
 #include <c10/util/intrusive_ptr.h>
 
 #include <map>
@@ -32,7 +35,7 @@ class OpCost final : public OpObserver {
         kept_bytes;  // activations at the start of backward, by label with * for numbers
     std::map<std::string, double> seconds;  // by name of the op
   };
-  OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter);
+  OpCost(const Ceilings& ceilings, PlanClock& clock, MemoryMeter& meter, bool deterministic);
 
   void before(const OpCall& call) override;
   void after(const OpCall& call, const Tensors& out) override;
@@ -45,6 +48,8 @@ class OpCost final : public OpObserver {
     c10::weak_intrusive_ptr<c10::StorageImpl> storage;
     std::string label;
   };
+  bool is_deterministic_attention(const OpCall& call) const;
+  double attention_flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   double flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   void remember(const OpCall& call, const Tensors& out);
   void count_kept();
@@ -52,6 +57,7 @@ class OpCost final : public OpObserver {
   const Ceilings& ceilings_;
   PlanClock& clock_;
   MemoryMeter& meter_;
+  const bool deterministic_;
   Tally tally_;
   std::vector<Kept> made_;  // results of the current forward
   bool was_backward_ = false;

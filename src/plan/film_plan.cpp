@@ -49,7 +49,7 @@ FilmPlan plan_film(const Config& config, const FilmWork& work, const Ceilings& c
   DiT net(dit_config(config));
   net.materialize(at::kMeta, scalar_type(config.numerics.dtype));
   MemoryMeter meter(at::kMeta);
-  OpCost cost(ceilings, clock, meter);
+  OpCost cost(ceilings, clock, meter, config.numerics.deterministic);
   {
     const NoRecording guard;
     const Observing observing(cost);

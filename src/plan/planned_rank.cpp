@@ -92,7 +92,7 @@ PlannedRank::PlannedRank(const Config& config, const std::vector<int>& node_of, 
       model_(parallelize_dit(net_, mesh_, config, at::kMeta)),
       encoders_(config, ceilings),
       step_(config, net_, model_, mesh_, tokenizer_, text_),
-      cost_(ceilings, clock_, meter_) {}
+      cost_(ceilings, clock_, meter_, config.numerics.deterministic) {}
 
 UnitTrace PlannedRank::trace_block() {
   const LatentShape latent = latent_shape(config_);
@@ -159,7 +159,7 @@ MemoryUsage PlannedRank::fullest_encoding() {
   meter_.reset_peak();
   {
     PlanClock clock;
-    OpCost cost(ceilings_, clock, meter_);
+    OpCost cost(ceilings_, clock, meter_, config_.numerics.deterministic);
     const Observing observing(cost);
     const MemoryTag tag(MemoryUse::workspace);
     encoders_.encode(clips_);

@@ -22,6 +22,7 @@ Ceilings round_ceilings() {
   c.matmul_float32_tflops = c.short_attention_forward_tflops = 1;
   c.attention_forward_tflops = c.short_attention_backward_tflops = 2;
   c.attention_backward_tflops = 4;
+  c.deterministic_attention_backward_tflops = 3;
   c.memory_gb_per_s = 1e6;
   c.op_us = c.product_tail_us = 0;
   return c;
@@ -32,10 +33,11 @@ Variable meta(at::IntArrayRef shape, bool needs_grad = false) {
 }
 
 struct Costs {
+  bool deterministic = false;
   PlanClock clock;
   MemoryMeter meter{at::kMeta};
   Ceilings ceilings = round_ceilings();
-  OpCost cost{ceilings, clock, meter};
+  OpCost cost{ceilings, clock, meter, deterministic};
   const Observing observing{cost};
 };
 
@@ -127,6 +129,46 @@ TEST(OpCost, temporaries_of_fused_kernels_are_not_in_the_peak) {
   const AttentionResult result = ops::attention_with_lse(q, q, q);
   EXPECT_EQ(c.meter.peak().total() - before,
             static_cast<int64_t>(result.out.value().nbytes() + result.lse.nbytes()));
+}
+
+struct AttentionBackward {
+  double seconds;
+  int64_t workspace;  // in the peak, with the gradients
+};
+
+// Of q (1,2048,4,64).
+AttentionBackward attention_backward(bool deterministic, at::ScalarType dtype, int64_t keys) {
+  Costs c{.deterministic = deterministic};
+  const auto heads = [&](int64_t tokens) {
+    return Variable(at::empty({1, tokens, 4, 64}, at::device(at::kMeta).dtype(dtype)), true);
+  };
+  Recording recording;
+  const Variable out = ops::attention(heads(2048), heads(keys), heads(keys));
+  const at::Tensor dout = at::empty(out.shape(), out.value().options());
+  const double begin = c.clock.now();
+  recording.backward({{out, dout}});
+  return {c.clock.now() - begin, c.meter.peak()[MemoryUse::workspace]};
+}
+
+TEST(OpCost, deterministic_attention_has_a_rate_and_a_workspace_of_its_own_in_backward) {
+  const auto quick = attention_backward(false, at::kBFloat16, 2048),
+             fixed = attention_backward(true, at::kBFloat16, 2048);
+  const double flops = 10.0 * 2048 * 2048 * 256;
+  EXPECT_NEAR(quick.seconds, flops / 4e12, 1e-9);
+  EXPECT_NEAR(fixed.seconds, flops / 3e12, 1e-9);
+  EXPECT_EQ(quick.workspace, 3 * 2048 * 256 * 2);
+  EXPECT_EQ(fixed.workspace, quick.workspace + 4 * 2048 * 2048 * 2);
+}
+
+TEST(OpCost, deterministic_attention_of_few_keys_is_no_slower_and_of_float32_is_as_ever) {
+  const auto quick = attention_backward(false, at::kBFloat16, 500),
+             fixed = attention_backward(true, at::kBFloat16, 500);
+  EXPECT_EQ(fixed.seconds, quick.seconds);
+  EXPECT_EQ(fixed.workspace, quick.workspace + 4 * 2048 * 512 * 2);
+  const auto exact = attention_backward(false, at::kFloat, 2048),
+             fixed_exact = attention_backward(true, at::kFloat, 2048);
+  EXPECT_EQ(fixed_exact.seconds, exact.seconds);
+  EXPECT_EQ(fixed_exact.workspace, exact.workspace);
 }
 
 }  // namespace

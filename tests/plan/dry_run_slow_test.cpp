@@ -42,6 +42,20 @@ TEST(DryRun, auto_takes_the_memory_there_is_and_is_no_slower_than_any_policy_tha
   }
 }
 
+TEST(DryRun, auto_keeps_less_where_deterministic_attention_needs_the_memory) {
+  const Ceilings ceilings = read_ceilings("h100");
+  Config c = released("2b", 1, 2, MemoryPolicy::automatic);
+  c.train.batch = 1;
+  c.memory.limit_gib = 50;
+  const PlanReport quick = dry_run(c, nodes_of(2, ceilings), ceilings);
+  c.numerics.deterministic = true;
+  const PlanReport fixed = dry_run(c, nodes_of(2, ceilings), ceilings);
+  EXPECT_TRUE(quick.fits());
+  EXPECT_TRUE(fixed.fits());
+  EXPECT_GT(fixed.recompute_s, quick.recompute_s);
+  EXPECT_LT(fixed.memory[MemoryUse::activations], quick.memory[MemoryUse::activations]);
+}
+
 TEST(DryRun, encoders_leave_less_memory_for_activations) {
   Config c = released("2b", 8, 1, MemoryPolicy::automatic);
   c.train.batch = 8;

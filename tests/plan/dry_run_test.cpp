@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "ops/deterministic_attention.h"
 #include "plan/planned_runs.h"
 
 namespace orrery::test {
@@ -86,6 +87,54 @@ TEST(DryRun, auto_says_no_where_even_full_recompute_does_not_fit) {
   Config c = released("14b", 1, 1, MemoryPolicy::automatic);
   c.train.batch = 1;
   EXPECT_FALSE(dry_run(c, nodes_of(1, ceilings), ceilings).fits());
+}
+
+// A 720p clip of the 2B network on two H100.
+PlanReport two_h100(MemoryPolicy policy, bool deterministic, double limit_gib) {
+  Config c = released("2b", 1, 2, policy);
+  c.train.batch = 1;
+  c.numerics.deterministic = deterministic;
+  c.memory.limit_gib = limit_gib;
+  const Ceilings ceilings = read_ceilings("h100");
+  return dry_run(c, nodes_of(2, ceilings), ceilings);
+}
+
+TEST(DryRun, deterministic_attention_needs_its_workspace_where_memory_is_fullest) {
+  constexpr MemoryPolicy kPolicy = MemoryPolicy::predict2_2b_720_aggressive;
+  const PlanReport quick = two_h100(kPolicy, false, 40), fixed = two_h100(kPolicy, true, 40);
+  const int64_t workspace = deterministic_parts({1, 84480, 8, 128}, {1, 84480, 8, 128}).bytes;
+  EXPECT_GE(fixed.memory[MemoryUse::workspace], workspace);
+  EXPECT_GT(fixed.memory.total() - quick.memory.total(), 0.8 * static_cast<double>(workspace));
+  EXPECT_LE(fixed.memory.total() - quick.memory.total(), workspace);
+  EXPECT_TRUE(quick.fits());
+  EXPECT_FALSE(fixed.fits());
+  EXPECT_EQ(fixed.forward_s, quick.forward_s);
+  EXPECT_TRUE(two_h100(MemoryPolicy::full, false, 35).fits());
+  EXPECT_FALSE(two_h100(MemoryPolicy::automatic, true, 35).fits());
+}
+
+// Measured: 3339 ms against 3055 (docs/performance.md).
+TEST(DryRun, a_deterministic_step_is_as_much_longer_as_one_was_on_an_h100) {
+  Config c = released("2b", 1, 1, MemoryPolicy::predict2_2b_720_aggressive);
+  c.data.height = 480;
+  c.data.width = 832;
+  c.train.batch = 1;
+  const Ceilings ceilings = read_ceilings("h100");
+  const double quick = quick_run(c, {0}, ceilings).step_s;
+  c.numerics.deterministic = true;
+  EXPECT_NEAR(quick_run(c, {0}, ceilings).step_s / quick, 3339.0 / 3055, 0.01);
+}
+
+TEST(DryRun, a_few_blocks_give_the_deterministic_plan_of_all_of_them) {
+  const Ceilings ceilings = read_ceilings("h100");
+  const auto nodes = nodes_of(64, ceilings);
+  for (const MemoryPolicy policy : {MemoryPolicy::none, MemoryPolicy::full}) {
+    Config c = released("2b", 8, 2, policy);
+    c.numerics.deterministic = true;
+    const PlanReport whole = dry_run(c, nodes, ceilings), quick = quick_run(c, nodes, ceilings);
+    EXPECT_EQ(quick.memory.bytes, whole.memory.bytes) << name_of(policy);
+    EXPECT_NEAR(quick.step_s, whole.step_s, 1e-9 * whole.step_s) << name_of(policy);
+  }
 }
 
 // The step is 6.1 s on two H200 by PyTorch with all activations kept, and 129 GiB; the ceilings give a bound.

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "ops/cuda/wide_attention.h"
+#include "ops/deterministic_attention.h"
 #include "ops/kernels.h"
 #include "ops/numeric.h"
 
@@ -31,9 +32,6 @@ constexpr size_t kMaxPlans = 256;   // of a thread; a run with a few buckets of 
 constexpr size_t kMaxText = 600;    // of a refusal: cuDNN gives reasons for every kernel that it tried
 constexpr int64_t kWidestHead = 256;
 constexpr double kMaxScoreBytes = 8.0 * (int64_t{1} << 30);
-// Of the deterministic backward, which keeps a half-type score matrix a head: one head at 84,480 tokens takes
-// 14.3e9 bytes.
-constexpr int64_t kMaxDeterministicBytes = int64_t{16} << 30;
 
 // The tensors of a call in this order, forward the first five. q, out, dout and dq are (B,Sq,n,d), k, v, dk
 // and dv (B,Sk,n,d), lse (B,n,Sq). cuDNN knows each by its place plus one.
@@ -198,18 +196,14 @@ Operands part_of(const Operands& operands, int64_t entry, int64_t entries, int64
   return part;
 }
 
-// In as many parts as the workspace asks for: whole batch entries where they fit, else some heads at a time.
+// In as many parts as the workspace asks for.
 std::string run_deterministic(const Operands& operands, const Settings& settings) {
-  const at::Tensor &q = operands[kQ], &k = operands[kK];
-  const int64_t batch = q.size(0), heads = q.size(2);
-  const int64_t bytes = rounded_up(q.size(1), 64) * rounded_up(k.size(1), 128) * q.element_size();
-  const int64_t fitting = std::max<int64_t>(kMaxDeterministicBytes / bytes, 1);
-  const int64_t entry_step = std::clamp<int64_t>(fitting / heads, 1, batch),
-                head_step = std::min(fitting, heads);
-  for (int64_t entry = 0; entry < batch; entry += entry_step)
-    for (int64_t head = 0; head < heads; head += head_step) {
-      const Operands part = part_of(operands, entry, std::min(entry_step, batch - entry), head,
-                                    std::min(head_step, heads - head));
+  const int64_t batch = operands[kQ].size(0), heads = operands[kQ].size(2);
+  const AttentionParts parts = deterministic_parts(operands[kQ].sizes(), operands[kK].sizes());
+  for (int64_t entry = 0; entry < batch; entry += parts.entries)
+    for (int64_t head = 0; head < heads; head += parts.heads) {
+      const Operands part = part_of(operands, entry, std::min(parts.entries, batch - entry), head,
+                                    std::min(parts.heads, heads - head));
       if (std::string refusal = run(part, settings); !refusal.empty()) return refusal;
     }
   return {};

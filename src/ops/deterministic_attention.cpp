@@ -1,0 +1,27 @@
+#include "ops/deterministic_attention.h"
+
+#include <algorithm>
+
+namespace orrery {
+namespace {
+
+constexpr int64_t kHalfBytes = 2;
+
+int64_t rounded_up(int64_t n, int64_t step) {
+  return (n + step - 1) / step * step;
+}
+
+}  // namespace
+
+AttentionParts deterministic_parts(c10::IntArrayRef q, c10::IntArrayRef k) {
+  const int64_t batch = q[0], heads = q[2];
+  const int64_t head_bytes = rounded_up(q[1], 64) * rounded_up(k[1], 128) * kHalfBytes;
+  const int64_t fitting = std::max<int64_t>(kMaxDeterministicBytes / head_bytes, 1);
+  AttentionParts parts{.entries = std::clamp<int64_t>(fitting / heads, 1, batch),
+                       .heads = std::min(fitting, heads),
+                       .bytes = 0};
+  parts.bytes = parts.entries * parts.heads * head_bytes;
+  return parts;
+}
+
+}  // namespace orrery

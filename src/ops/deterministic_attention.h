@@ -1,0 +1,30 @@
+#pragma once
+// How the deterministic backward of attention is cut into calls of cuDNN, and the memory that a call works
+// with. Used by ops/cuda/cudnn_attention.cpp, which cuts, and by plan/cost.h, which counts it.
+//
+// That backward keeps a half-type matrix (Sq,Sk) for each head of its call, with queries in whole 64 and keys
+// in whole 128 (cudnn-frontend, graph of the deterministic backward before Blackwell): 14.3e9 bytes a head at
+// 84,480 tokens, 2.8e9 at 37,440.
+#include <c10/util/ArrayRef.h>
+
+#include <cstdint>
+
+namespace orrery {
+
+// Of a call, unless one head needs more. A head's blocks of 128 keys are shared out among the
+// multiprocessors, 132 on an H100, and the last round is partly idle: one head of 37,440 tokens is 293
+// blocks, 2.2 rounds in the time of 3 (74 % busy), three are 6.7 in 7 (95 %) and fit here, as do two of
+// 42,240 (5.0 in 5). More heads win little: six of 37,440 are 13.3 in 14 for twice the memory. At 84,480
+// tokens one head is 5.0 in 5, and reaches 97 % of the rate that four of 42,240 do (docs/performance.md).
+inline constexpr int64_t kMaxDeterministicBytes = int64_t{8} << 30;
+
+struct AttentionParts {
+  int64_t entries, heads;  // of a call: batch entries, and heads of each
+  int64_t bytes;           // that a call works with
+};
+
+// Of q (B,Sq,n,d) and k (B,Sk,n,d) of a half type: whole batch entries where they fit, else some heads of
+// one.
+AttentionParts deterministic_parts(c10::IntArrayRef q, c10::IntArrayRef k);
+
+}  // namespace orrery
