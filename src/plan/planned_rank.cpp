@@ -179,7 +179,7 @@ void PlannedRank::forward_backward() {
 
 // What GradClip and AdamW take beside what they are given.
 void PlannedRank::make_workspace_of_update(const std::vector<at::Tensor>& gradients) {
-  constexpr int64_t kFused = int64_t{1} << 26;  // elements that AdamW updates together on a GPU
+  constexpr int64_t kTogether = int64_t{1} << 26;  // elements of AdamW's calls of several weights on a GPU
   int64_t largest = 0, all = 0;
   for (const at::Tensor& g : gradients) {
     if (!g.defined()) continue;
@@ -187,10 +187,15 @@ void PlannedRank::make_workspace_of_update(const std::vector<at::Tensor>& gradie
     all += g.numel();
   }
   const MemoryTag tag(MemoryUse::workspace);
-  if (ceilings_.device == Device::cpu)  // a norm in float64 is of a copy
-    at::empty({largest}, at::device(at::kMeta).dtype(at::kDouble));
-  else  // roots of the second moments
-    at::empty({std::min(all, kFused + largest)}, at::device(at::kMeta).dtype(at::kFloat));
+  const auto make = [](int64_t n, at::ScalarType type) { at::empty({n}, at::device(at::kMeta).dtype(type)); };
+  if (ceilings_.device == Device::cpu) return make(largest, at::kDouble);  // a norm in float64 is of a copy
+  const Dtype dtype = config_.numerics.dtype;
+  const int64_t together = std::min(all, kTogether + largest);
+  if (dtype == Dtype::float64)  // roots of the second moments
+    make(together, at::kDouble);
+  else if (dtype == Dtype::bfloat16 && !config_.optim.master_weights)  // copies of float32 gradients
+    make(together, at::kBFloat16);
+  // float32 weights and masters have a kernel that takes gradients as they are
 }
 
 // Adds it to the report, so many times: micro-batches between the first and the last are like the first.

@@ -137,6 +137,25 @@ TEST(DryRun, a_few_blocks_give_the_deterministic_plan_of_all_of_them) {
   }
 }
 
+// Of a clip so small that memory is fullest in the update.
+int64_t workspace_of_update(Dtype dtype, bool master_weights) {
+  Config c = released("2b", 1, 1, MemoryPolicy::none);
+  c.model.blocks = 1;
+  c.data.frames = 1;
+  c.data.height = c.data.width = 32;
+  c.train.batch = 1;
+  c.numerics.dtype = dtype;
+  c.optim.master_weights = master_weights;
+  return dry_run(c, {0}, read_ceilings("h100")).memory[MemoryUse::workspace];
+}
+
+TEST(DryRun, updates_on_a_gpu_have_temporaries_where_adamw_has_no_kernel_of_its_own) {
+  constexpr int64_t kTogether = (int64_t{1} << 26) + 100352 * 1024;  // and the largest weight, of the text
+  EXPECT_EQ(workspace_of_update(Dtype::float64, true), 8 * kTogether);
+  EXPECT_EQ(workspace_of_update(Dtype::bfloat16, false), 2 * kTogether);
+  EXPECT_LT(workspace_of_update(Dtype::bfloat16, true), 1 << 20);
+}
+
 // The step is 6.1 s on two H200 by PyTorch with all activations kept, and 129 GiB; the ceilings give a bound.
 TEST(DryRun, the_ceilings_are_below_what_a_good_program_needs) {
   Config c = released("2b", 1, 2, MemoryPolicy::none);
