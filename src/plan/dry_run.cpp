@@ -1,5 +1,8 @@
 #include "plan/dry_run.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "plan/auto_run.h"
 #include "plan/planned_rank.h"
 
@@ -17,6 +20,11 @@ void finish(PlanReport& r, const Ceilings& ceilings) {
   r.clip_flops = forward_flops(r.config);
   r.clips_per_s = static_cast<double>(r.config.train.batch) / r.step_s;
   r.mfu = 3 * r.clip_flops * r.clips_per_s / (r.mesh.size() * 1e12 * ceilings.peak_tflops);
+}
+
+const MemoryUsage& PlanReport::fullest() const {
+  return std::max({std::cref(memory), std::cref(encoding), std::cref(sampling)},
+                  [](const MemoryUsage& a, const MemoryUsage& b) { return a.total() < b.total(); });
 }
 
 double PlanReport::total() const {

@@ -26,7 +26,8 @@ struct PlanReport {
   // Memory of the rank, bytes
   MemoryUsage memory;    // of forward, backward and update, when the total is largest
   MemoryUsage encoding;  // the same of what comes before (plan/encoders.h); zeros: nothing
-  const MemoryUsage& fullest() const { return encoding.total() > memory.total() ? encoding : memory; }
+  MemoryUsage sampling;  // the same of the autoencoder between steps, where samples are made; zeros: nothing
+  const MemoryUsage& fullest() const;
   std::map<std::string, double> kept;  // activations kept for backward, by label
   double reserved = 0, fragmentation = 0;
   double limit = 0;

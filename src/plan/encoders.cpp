@@ -12,6 +12,7 @@
 #include "infer/world_model.h"
 #include "parallel/row_exchange.h"
 #include "plan/dry_run.h"
+#include "train/evaluate.h"
 
 namespace orrery {
 namespace {
@@ -34,6 +35,12 @@ std::unique_ptr<WanTokenizer> make_wan(const TokenizerConfig& c, std::shared_ptr
   return std::make_unique<WanTokenizer>(std::move(net), windows, std::move(rows));
 }
 
+// The largest set of films that the run makes; 0: none.
+int64_t sampled_films(const Config& c) {
+  const int64_t wanted = std::max(c.sample.every > 0 ? c.sample.clips : 0, c.sample.final_clips);
+  return c.sample.path.empty() ? std::min(wanted, c.data.held_out) : wanted;
+}
+
 at::Tensor host_film(const Shape& shape) {
   return at::zeros({1}, at::kByte).expand(shape);
 }
@@ -44,11 +51,12 @@ at::Tensor host_film(const Shape& shape) {
 PlannedEncoders::PlannedEncoders(const Config& config, const Ceilings& ceilings)
     : config_(config),
       films_on_device_(ceilings.device == Device::cpu),
+      encodes_films_(encodes_films(config)),
       network_(clock_, ceilings.links(), nodes_of(config.parallel.context, ceilings)),
       mesh_(network_.mesh(config.parallel.context > 1 ? 1 : 0,
                           {.context = static_cast<int>(config.parallel.context)})) {
   const bool shares_rows = config.parallel.context > 1 && config.data.frames > 1;
-  if (encodes_films(config) && config.tokenizer.kind == TokenizerKind::wan)
+  if (config.tokenizer.kind == TokenizerKind::wan)
     tokenizer_ = make_wan(config.tokenizer, shares_rows ? row_exchange(mesh_.context()) : nullptr);
   if (!encodes_prompts(config)) return;
   if (config.text.kind == TextKind::reason1) {
@@ -68,9 +76,21 @@ void PlannedEncoders::encode(int64_t clips) const {
   if (text.defined()) at::empty_like(text);  // of prompts that are dropped out
 }
 
+bool PlannedEncoders::work_in_samples() const {
+  return tokenizer_ && sampled_films(config_) > 0;
+}
+
+void PlannedEncoders::sample(int64_t groups) const {
+  const NoRecording guard;
+  const DataConfig& d = config_.data;
+  const int64_t clips = std::min((sampled_films(config_) + groups - 1) / groups, kClipsAtOnce);
+  const at::Tensor films = host_film({clips, 3, d.frames, d.height, d.width});
+  tokenizer_->decode(tokenizer_->encode(films));
+}
+
 // The first of them take their results' memory alone: memory is fullest at the last one.
 at::Tensor PlannedEncoders::latents(int64_t clips) const {
-  if (!tokenizer_) return {};
+  if (!tokenizer_ || !encodes_films_) return {};
   const DataConfig& d = config_.data;
   const Shape film{1, 3, d.frames, d.height, d.width};
   Tensors all;

@@ -127,7 +127,11 @@ PlannedRank::MicroBatches PlannedRank::micro_batches(const Config& config, int64
 
 PlanReport PlannedRank::run() {
   Moment first;  // the end of the first micro-batch
-  const MemoryUsage encoding = fullest_encoding();
+  const MemoryUsage encoding =
+      encoders_.work_in_steps() ? fullest_in([&] { encoders_.encode(clips_); }) : MemoryUsage{};
+  const MemoryUsage sampling = encoders_.work_in_samples()
+                                   ? fullest_in([&] { encoders_.sample(mesh_.data().size()); })
+                                   : MemoryUsage{};
   cost_.on_next_micro_batch = [&] { first = moment(); };
   forward_backward();
   const std::vector<at::Tensor> gradients = model_.fsdp->take_gradients();
@@ -139,6 +143,7 @@ PlanReport PlannedRank::run() {
   report.clips = clips_;
   report.memory = meter_.peak();
   report.encoding = encoding;
+  report.sampling = sampling;
   for (const auto& [label, bytes] : cost_.tally().kept_bytes) report.kept[label] = static_cast<double>(bytes);
   count(report, last, 1);
   if (micro_.count > 2) count(report, first, static_cast<double>(micro_.count - 2));
@@ -153,16 +158,15 @@ PlannedRank::Moment PlannedRank::moment() const {
   return {clock_.now(), clock_.waited(), cost_.tally(), network_.collectives().size()};
 }
 
-// Before the step, on a clock of its own: a step's time is that of training.
-MemoryUsage PlannedRank::fullest_encoding() {
-  if (!encoders_.any()) return {};
+// Before or behind the step, on a clock of its own: a step's time is that of training.
+MemoryUsage PlannedRank::fullest_in(const std::function<void()>& work) {
   meter_.reset_peak();
   {
     PlanClock clock;
     OpCost cost(ceilings_, clock, meter_, config_.numerics.deterministic);
     const Observing observing(cost);
     const MemoryTag tag(MemoryUse::workspace);
-    encoders_.encode(clips_);
+    work();
   }
   const MemoryUsage peak = meter_.peak();
   meter_.reset_peak();

@@ -1,6 +1,8 @@
 #pragma once
 // One rank of a plan: the network on its mesh of planned Comms, without memory, and what its step does.
 // Behind dry_run.h; only this folder uses it.
+#include <functional>
+
 #include "autograd/recompute_search.h"
 #include "infer/world_model.h"
 #include "model/no_films.h"
@@ -39,7 +41,7 @@ class PlannedRank {
   };
   static MicroBatches micro_batches(const Config& config, int64_t clips);
   Moment moment() const;
-  MemoryUsage fullest_encoding();
+  MemoryUsage fullest_in(const std::function<void()>& work);
   void forward_backward();
   void make_workspace_of_update(const std::vector<at::Tensor>& gradients);
   void count(PlanReport& report, const Moment& moment, double times) const;

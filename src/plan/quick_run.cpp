@@ -26,7 +26,7 @@ Config with_blocks(Config config, int64_t blocks) {
 }
 
 void extend(PlanReport& r, const PlanReport& more, const Line& at) {
-  for (MemoryUsage PlanReport::*usage : {&PlanReport::memory, &PlanReport::encoding})
+  for (MemoryUsage PlanReport::*usage : {&PlanReport::memory, &PlanReport::encoding, &PlanReport::sampling})
     for (size_t i = 0; i < kNumMemoryUses; ++i)
       (r.*usage).bytes[i] = at((r.*usage).bytes[i], (more.*usage).bytes[i]);
   for (auto& [label, bytes] : r.kept) bytes = at(bytes, more.kept.at(label));

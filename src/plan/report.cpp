@@ -21,19 +21,26 @@ std::string line(const std::string& name, const std::string& value, const std::s
 }
 
 std::string memory_part(const PlanReport& r) {
-  const bool encodes = r.encoding.total() > 0, is_encoding = r.encoding.total() > r.memory.total();
-  std::string text = text_of("memory of a rank when it is fullest",
-                             !encodes      ? ""
-                             : is_encoding ? ", encoding films and prompts"
-                                           : ", in forward and backward",
-                             "\n");
+  struct Moment {
+    const char* name;
+    const MemoryUsage& usage;
+  };
+  std::vector<Moment> moments = {{"in forward and backward", r.memory}};
+  if (r.encoding.total() > 0) moments.push_back({"encoding films and prompts", r.encoding});
+  if (r.sampling.total() > 0) moments.push_back({"encoding and decoding samples", r.sampling});
+  const bool is_one_of_many = moments.size() > 1;
+  std::string text = "memory of a rank when it is fullest";
+  for (const Moment& moment : moments)
+    if (is_one_of_many && &moment.usage == &r.fullest()) text += text_of(", ", moment.name);
+  text += "\n";
   for (size_t i = 0; i + 1 < kNumMemoryUses; ++i) {
     const auto use = static_cast<MemoryUse>(i);
     text += line(std::string(name_of(use)), gib(static_cast<double>(r.fullest()[use])), "GiB");
   }
-  if (encodes)
-    text += line(is_encoding ? "(tensors in forward and backward)" : "(tensors when encoding)",
-                 gib(static_cast<double>((is_encoding ? r.memory : r.encoding).total())), "GiB");
+  for (const Moment& moment : moments)
+    if (&moment.usage != &r.fullest())
+      text +=
+          line(text_of("(tensors ", moment.name, ")"), gib(static_cast<double>(moment.usage.total())), "GiB");
   text += line("driver and libraries", gib(r.reserved), "GiB");
   text += line("fragmentation", gib(r.fragmentation), "GiB");
   return text + line("all, of " + gib(r.limit) + " GiB", gib(r.total()), "GiB");
@@ -125,6 +132,7 @@ nlohmann::ordered_json json_of(const PlanReport& r) {
           {"memory_bytes", memory},
           {"step_bytes", r.memory.total()},
           {"encoding_bytes", r.encoding.total()},
+          {"sampling_bytes", r.sampling.total()},
           {"kept_bytes", kept},
           {"step_s", r.step_s},
           {"forward_s", r.forward_s},

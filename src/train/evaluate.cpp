@@ -17,7 +17,6 @@
 namespace orrery {
 namespace {
 
-constexpr int64_t kClipsAtOnce = 8;
 constexpr int64_t kSheetRows = 8;
 const std::vector<int64_t> kFirstClip = {0};
 

@@ -28,6 +28,9 @@ struct EvaluationShare {
   bool reports = true;
 };
 
+// Clips of one shape that a group encodes, denoises and decodes together, at most.
+inline constexpr int64_t kClipsAtOnce = 8;
+
 struct EvaluationRun {
   int64_t num_clips = 1;
   std::filesystem::path out_dir;
