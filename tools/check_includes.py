@@ -27,7 +27,7 @@ WRAPPED = [
     (r"(hdf5|H5\w+)\.h", {"src/ckpt", "src/data", "tests/ckpt", "tests/data"}),
     (r"mpi\.h", {"src/parallel", "tests/mpi_main.cpp"}),
     (r"nccl\w*\.h", {"src/parallel/cuda"}),
-    (r"(cudnn|cublas|cuda|cub/|c10/cuda|ATen/cuda)", {"src/ops/cuda", "src/optim/cuda", "src/parallel/cuda", "tests/parallel", "tests/train"}),
+    (r"(cudnn|cublas|cuda|cub/|c10/cuda|ATen/cuda)", {"src/base/cuda", "src/ops/cuda", "src/optim/cuda", "src/parallel/cuda", "tests/parallel", "tests/train"}),
     (r"(unicode/|sentencepiece)", {"src/text", "tests/text"}),
     (r"boost/(?!crc)", {"src/cli"}),
 ]

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "base/device_allocations.h"
 #include "base/error.h"
 
 namespace orrery {
@@ -49,9 +50,9 @@ struct Record {
   at::DataPtr memory;
 };
 
-// Records of memory in use, by its address. ATen's CPU kernels also allocate through raw_allocate, which
-// wants the address as the deleter's context, so the record cannot be it. (On meta there is no address: there
-// it is.)
+// Records of memory in use, by its address, of which CPU and CUDA share one space. ATen's CPU kernels also
+// allocate through raw_allocate, which wants the address as the deleter's context, so the record cannot be
+// it. (On meta there is no address: there it is.)
 struct Records {
   std::mutex mutex;
   std::unordered_map<const void*, std::unique_ptr<Record>> by_address;
@@ -98,11 +99,8 @@ class MeteredAllocator final : public at::Allocator {
 
   at::DataPtr allocate(size_t bytes) override {
     at::DataPtr memory = inner_.allocate(bytes);
-    const MemoryMeter* meter = current_meter;
-    while (meter && meter->device_ != memory.device().type()) meter = meter->outer_;
-    if (!meter || bytes == 0) return memory;
-    auto record = std::make_unique<Record>(meter->ledger_, current_use, static_cast<int64_t>(bytes));
-    record->ledger->add(record->use, record->bytes);
+    auto record = recorded(memory.device().type(), static_cast<int64_t>(bytes));
+    if (!record) return memory;
     void* const address = memory.get();
     const at::Device device = memory.device();
     record->memory = std::move(memory);
@@ -117,6 +115,7 @@ class MeteredAllocator final : public at::Allocator {
   }
 
   static void install(c10::DeviceType device) {
+    if (device == c10::DeviceType::CUDA) return follow_cuda();
     static std::mutex mutex;
     static std::array<MeteredAllocator*, 2> installed{};  // CPU, meta
     const std::lock_guard lock(mutex);
@@ -129,6 +128,32 @@ class MeteredAllocator final : public at::Allocator {
   }
 
  private:
+  // Of an allocation of this thread; null where no meter counts it.
+  static std::unique_ptr<Record> recorded(c10::DeviceType device, int64_t bytes) {
+    const MemoryMeter* meter = current_meter;
+    while (meter && meter->device_ != device) meter = meter->outer_;
+    if (!meter || bytes == 0) return nullptr;
+    auto record = std::make_unique<Record>(meter->ledger_, current_use, bytes);
+    record->ledger->add(record->use, record->bytes);
+    return record;
+  }
+  static void follow_cuda() {
+    static const bool is_followed =
+        follow_cuda_allocations({.allocated =
+                                     [](const void* address, int64_t bytes) noexcept {
+                                       auto record = recorded(c10::DeviceType::CUDA, bytes);
+                                       if (!record) return;
+                                       const std::lock_guard lock(records().mutex);
+                                       records().by_address[address] = std::move(record);
+                                     },
+                                 .freed =
+                                     [](const void* address) noexcept {
+                                       if (const std::unique_ptr<Record> record = records().take(address))
+                                         record->ledger->add(record->use, -record->bytes);
+                                     }});
+    require(is_followed, "memory meter: no CUDA device, or a program built without CUDA");
+  }
+
   at::Allocator& inner_;
 };
 
@@ -154,7 +179,7 @@ void retag(const at::Tensor& tensor, MemoryUse use) {
   if (!tensor.defined() || !tensor.has_storage()) return;
   const at::DataPtr& memory = tensor.storage().data_ptr();
   if (memory.get_deleter() == &free_meta) change_use(*static_cast<Record*>(memory.get_context()), use);
-  if (memory.get_deleter() != &free_cpu) return;
+  if (memory.get_deleter() != &free_cpu && !memory.device().is_cuda()) return;
   const std::lock_guard lock(records().mutex);
   const auto found = records().by_address.find(memory.get());
   if (found != records().by_address.end()) change_use(*found->second, use);
@@ -162,8 +187,9 @@ void retag(const at::Tensor& tensor, MemoryUse use) {
 
 MemoryMeter::MemoryMeter(c10::DeviceType device)
     : device_(device), ledger_(std::make_shared<Ledger>()), outer_(current_meter) {
-  require(device == c10::DeviceType::CPU || device == c10::DeviceType::Meta, "memory meter: device ",
-          c10::Device(device), ", wanted cpu or meta");
+  require(
+      device == c10::DeviceType::CPU || device == c10::DeviceType::Meta || device == c10::DeviceType::CUDA,
+      "memory meter: device ", c10::Device(device), ", wanted cpu, cuda or meta");
   MeteredAllocator::install(device);
   current_meter = this;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// MemoryMeter: live and peak bytes of tensors by what they are for, counted in ATen's allocator. Training
+// MemoryMeter: live and peak bytes of tensors by what they are for, counted in ATen's allocators. Training
 // logs them, plans predict them (the same program on meta tensors, which have sizes but no memory), and tests
 // hold one against the other. A meter sees the allocations of the thread that made it, until it is destroyed;
 // what was allocated before is unknown to it. Frees count from any thread.
@@ -51,7 +51,8 @@ void retag(const at::Tensor& tensor, MemoryUse use);
 
 class MemoryMeter {
  public:
-  explicit MemoryMeter(c10::DeviceType device);  // CPU or meta
+  // CPU, CUDA (of all devices) or meta. Error: there is no such device.
+  explicit MemoryMeter(c10::DeviceType device);
   ~MemoryMeter();
   MemoryMeter(const MemoryMeter&) = delete;
   MemoryMeter& operator=(const MemoryMeter&) = delete;

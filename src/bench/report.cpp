@@ -81,14 +81,12 @@ double metric(const Metrics& metrics, const std::string& name) {
   return found == metrics.end() ? 0 : found->second;
 }
 
-// A line a use where the device tells them apart.
 std::string memory_part(const TrainBench& b, const Expected& expected) {
-  const bool by_use = b.config.numerics.device == Device::cpu;
   std::string text =
       text_of("\npeak memory of the fullest rank (", metric(b.memory, "memory.rank"),
               ") in the timed steps\n  ", left("", 26), right("measured", 12), right("planned", 12), "\n");
   const auto row = [&](const std::string& name, double measured_mib, std::optional<double> planned) {
-    text += "  " + left(name, 26) + right(measured_mib >= 0 ? fixed(measured_mib / kMibPerGib, 3) : "-", 12) +
+    text += "  " + left(name, 26) + right(fixed(measured_mib / kMibPerGib, 3), 12) +
             right(planned ? fixed(*planned / kGib, 3) : "-", 12) + " GiB\n";
   };
   const auto planned = [&](MemoryUse use) {
@@ -97,11 +95,11 @@ std::string memory_part(const TrainBench& b, const Expected& expected) {
   for (size_t i = 0; i + 1 < kNumMemoryUses; ++i) {
     const auto use = static_cast<MemoryUse>(i);
     const std::string name(name_of(use));
-    row(name, by_use ? metric(b.memory, "memory." + name + "_mib") : -1, planned(use));
+    row(name, metric(b.memory, "memory." + name + "_mib"), planned(use));
   }
   row("all tensors", metric(b.memory, "memory.total_mib"),
       expected.plan ? std::optional(static_cast<double>(expected.plan->memory.total())) : std::nullopt);
-  if (by_use) return text;
+  if (b.config.numerics.device == Device::cpu) return text;
   row("held by the allocator", b.reserved_mib,
       expected.plan
           ? std::optional(static_cast<double>(expected.plan->memory.total()) + expected.plan->fragmentation)

@@ -31,9 +31,8 @@ std::vector<double> in_mib(const MemoryUsage& usage) {
 
 }  // namespace
 
-MemoryLog::MemoryLog(const Config& config, World& world) : config_(config), world_(world) {
-  if (config.numerics.device == Device::cpu) meter_.emplace(at::kCPU);
-}
+MemoryLog::MemoryLog(const Config& config, World& world)
+    : config_(config), world_(world), meter_(device_of(config.numerics, world.local_rank()).type()) {}
 
 void MemoryLog::begin(int64_t steps_done, const MemoryUsage& planned) {
   written_.assign(static_cast<size_t>(world_.size()), 0);
@@ -46,15 +45,12 @@ void MemoryLog::begin(int64_t steps_done, const MemoryUsage& planned) {
 }
 
 std::vector<double> MemoryLog::mine() {
-  if (meter_) {
-    std::vector<double> out = in_mib(meter_->peak());
-    meter_->reset_peak();
-    return out;
-  }
+  std::vector<double> out = in_mib(meter_.peak());
+  meter_.reset_peak();
   const at::Device device = device_of(config_.numerics, world_.local_rank());
-  std::vector<double> out(kFigures, 0);
   auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
-  if (!allocator) return out;  // another allocator was put in
+  if (device.is_cpu() || !allocator) return out;
+  // With what no tag names, such as the libraries' working memory.
   out.back() = static_cast<double>(allocator->getDeviceStats(device.index()).allocated_bytes[0].peak) / kMiB;
   allocator->resetPeakStats(device.index());
   return out;

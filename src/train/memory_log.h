@@ -1,7 +1,7 @@
 #pragma once
 // MemoryLog: what each rank's memory held when it was fullest, by use, so that a plan can be held against the
-// truth. Made before the network; the trainer asks it at every logged step. On GPUs only the total is known,
-// from LibTorch's allocator.
+// truth. Made before the network; the trainer asks it at every logged step. On GPUs the total is that of
+// LibTorch's allocator, and has what no use claims.
 #include <optional>
 
 #include "base/config.h"
@@ -28,9 +28,9 @@ class MemoryLog {
 
   const Config& config_;
   World& world_;
-  std::optional<MemoryMeter> meter_;  // none on GPUs
-  std::optional<MetricsLog> file_;    // on the first rank
-  std::vector<double> written_;       // total of each rank's last line
+  MemoryMeter meter_;
+  std::optional<MetricsLog> file_;  // on the first rank
+  std::vector<double> written_;     // total of each rank's last line
 };
 
 }  // namespace orrery

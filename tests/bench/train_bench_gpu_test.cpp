@@ -4,6 +4,8 @@
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+
 namespace orrery {
 namespace {
 
@@ -27,6 +29,22 @@ TEST(TrainBenchGpu, rows_add_up_to_the_step_and_the_allocator_is_read) {
   EXPECT_GE(total_ms(bench.rows), 0.5 * bench.profiled_ms);
   EXPECT_GT(bench.reserved_mib, 1);
   EXPECT_EQ(bench.reserved_growth_mib, 0);
+}
+
+// Uses are counted as they were asked for, the total as the allocator rounds up.
+TEST(TrainBenchGpu, memory_is_told_by_use) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  World world;
+  const TrainBench bench = bench_train(small_run(), world, {.warm_up = 2, .steps = 2, .profiled = 0});
+  double sum = 0, total = 0;
+  for (const auto& [name, mib] : bench.memory) {
+    if (name == "memory.total_mib") total = mib;
+    if (name != "memory.total_mib" && name.ends_with("_mib")) sum += mib;
+    for (const char* use : {"weights", "optimizer", "activations"})
+      if (name == text_of("memory.", use, "_mib")) EXPECT_GT(mib, 0) << name;
+  }
+  EXPECT_LE(sum, total);
+  EXPECT_GE(sum, 0.8 * total);
 }
 
 TEST(TrainBenchGpu, tune_chooses_every_product_before_the_timed_steps) {
