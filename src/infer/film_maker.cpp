@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <chrono>
+#include <utility>
 
 #include "autograd/tape.h"
 #include "base/error.h"
@@ -94,20 +95,31 @@ flow::GenerateConfig FilmMaker::settings(const FilmRequest& request, const FilmC
   return c;
 }
 
-// given: uint8 (N,height,width,3) or undefined.
-at::Tensor FilmMaker::latent(const FilmRequest& request, const FilmChunk& chunk, const at::Tensor& given) {
+std::vector<int64_t> FilmMaker::latent_shape(const FilmRequest& request) const {
   const FilmSize size = film_size(request, config_.data);
   const int64_t factor = tokenizer_.spatial_factor();
-  const std::vector<int64_t> shape = {1, tokenizer_.channels(), tokenizer_.latent_frames(config_.data.frames),
-                                      size.height / factor, size.width / factor};
+  return {1, tokenizer_.channels(), tokenizer_.latent_frames(config_.data.frames), size.height / factor,
+          size.width / factor};
+}
+
+// Drawn beside other work: numpy's stream comes one number after another, millions of them.
+FilmMaker::Noise FilmMaker::draw(const FilmRequest& request, const FilmChunk& chunk) const {
+  return std::async(std::launch::async, [seed = chunk.seed, shape = latent_shape(request)] {
+    return flow::numpy_normal(seed, shape);
+  });
+}
+
+// given: uint8 (N,height,width,3) or undefined.
+at::Tensor FilmMaker::latent(const FilmRequest& request, const FilmChunk& chunk, const at::Tensor& given,
+                             Noise noise) {
   const at::Device device = net_.seq.value().device();
   flow::GenerateInput in;
   in.text = text_of_prompt(request.prompt);
   in.negative_text = text_of_prompt(request.negative_prompt);
   {
     const Stopwatch watch(times_.encode_s);
-    in.x0 = encoded(given, shape).to(device);
-    in.noise = flow::numpy_normal(chunk.seed, shape).to(in.x0.options());
+    in.x0 = encoded(given, latent_shape(request)).to(device);
+    in.noise = noise.get().to(in.x0.options());
   }
   in.kind = config_.data.frames == 1 ? flow::BatchKind::image : flow::BatchKind::video;
   in.branches = branches_;
@@ -123,6 +135,7 @@ at::Tensor FilmMaker::operator()(const FilmRequest& request, int64_t seed, const
   times_ = {};
   const FilmSize size = film_size(request, config_.data);
   const std::vector<FilmChunk> chunks = film_chunks(request, seed, config_.data.frames);
+  Noise noise = draw(request, chunks[0]);
   at::Tensor given;
   if (request.given() > 0) {
     const int64_t pixels = given_pixels(request.given());
@@ -133,7 +146,8 @@ at::Tensor FilmMaker::operator()(const FilmRequest& request, int64_t seed, const
   }
   Tensors film;
   for (size_t k = 0; k < chunks.size(); ++k) {
-    const at::Tensor made = latent(request, chunks[k], given);
+    Noise next = k + 1 < chunks.size() ? draw(request, chunks[k + 1]) : Noise();
+    const at::Tensor made = latent(request, chunks[k], given, std::exchange(noise, std::move(next)));
     const Stopwatch watch(times_.decode_s);
     const at::Tensor frames = leads() || ranks_.decode_together ? frames_of(made) : at::Tensor();
     if (leads()) film.push_back(frames.slice(0, 0, chunks[k].frames));
@@ -145,8 +159,9 @@ at::Tensor FilmMaker::operator()(const FilmRequest& request, int64_t seed, const
     if (carried == 0) given = at::Tensor();
   }
   if (!leads()) return {};
+  if (film.size() == 1) return film[0];
   for (size_t k = 1; k < film.size(); ++k) film[k] = film[k].slice(0, chunks[k].carried);
-  return at::cat(film).contiguous();
+  return at::cat(film);
 }
 
 }  // namespace orrery

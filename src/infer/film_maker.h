@@ -1,6 +1,7 @@
 #pragma once
 // FilmMaker: films of requests, made by one rank or by a group of ranks together. Called by the batch of the
 // generate command.
+#include <future>
 #include <map>
 
 #include "base/config.h"
@@ -42,7 +43,10 @@ class FilmMaker {
 
  private:
   at::Tensor text_of_prompt(const std::string& prompt) const;
-  at::Tensor latent(const FilmRequest& request, const FilmChunk& chunk, const at::Tensor& given);
+  using Noise = std::future<at::Tensor>;
+  std::vector<int64_t> latent_shape(const FilmRequest& request) const;
+  Noise draw(const FilmRequest& request, const FilmChunk& chunk) const;
+  at::Tensor latent(const FilmRequest& request, const FilmChunk& chunk, const at::Tensor& given, Noise noise);
   at::Tensor frames_of(const at::Tensor& latent) const;
   at::Tensor encoded(const at::Tensor& given, const std::vector<int64_t>& shape) const;
   flow::GenerateConfig settings(const FilmRequest& request, const FilmChunk& chunk) const;

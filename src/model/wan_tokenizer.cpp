@@ -95,15 +95,17 @@ at::Tensor WanTokenizer::decode(const at::Tensor& latents) const {
   const Rows rows = rows_of(latents, latents.size(3));
   std::vector<int64_t> heights = rows.share.heights;
   for (int64_t& height : heights) height *= side;
+  // Colours side by side, as films are written: whole frames then come from the device in one piece.
+  constexpr auto kLayout = at::MemoryFormat::ChannelsLast3d;
   at::Tensor film = at::empty({latents.size(0), 3, frames, latents.size(3) * side, latents.size(4) * side},
-                              latents.options().dtype(at::kByte));
+                              latents.options().dtype(at::kByte), kLayout);
   FrameCache cache(rows.share);
   int64_t done = 0;
   for (const auto [begin, end] : film_parts(latents.size(2), windows_.decode)) {
     const Variable part(z.value().narrow(2, begin, end - begin).narrow(3, rows.begin, rows.count));
     at::Tensor pixels = pixels_of_values(net_->decode_part(part, cache).value());
     if (rows.share.exchange) pixels = rows.share.exchange->gather(pixels, heights);
-    film.narrow(2, done, pixels.size(2)).copy_(pixels);
+    film.narrow(2, done, pixels.size(2)).copy_(pixels.contiguous(kLayout));
     done += pixels.size(2);
   }
   return film;
