@@ -49,5 +49,9 @@ if(NOT EXISTS ${site}/nvidia/cu13/include/crt)  # a wheel of its own, which brin
   file(CREATE_LINK ${ORRERY_CRT}/crt ${CMAKE_BINARY_DIR}/crt/crt SYMBOLIC)
   target_include_directories(cuda SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/crt)
 endif()
-target_include_directories(cudnn SYSTEM INTERFACE ${CMAKE_SOURCE_DIR}/.deps/include)  # cudnn-frontend
+find_path(ORRERY_CUDNN_FRONTEND cudnn_frontend.h PATHS ${CMAKE_SOURCE_DIR}/.deps/include)
+if(NOT ORRERY_CUDNN_FRONTEND)
+  message(FATAL_ERROR "cudnn_frontend.h is not here: launch/setup.sh installs these headers into .deps/include; to a host without a network carry that folder")
+endif()
+target_include_directories(cudnn SYSTEM INTERFACE ${ORRERY_CUDNN_FRONTEND})
 target_link_libraries(cudnn INTERFACE nvrtc)  # cudnn-frontend refers to it, and cuDNN compiles kernels with it

@@ -148,6 +148,9 @@ double model_flops(const Config& config) {
 
 TrainBench bench_train(const Config& config, World& world, const BenchOptions& options) {
   require(options.steps > 0, "bench: ", options.steps, " timed steps, wanted at least 1");
+  require(
+      options.warm_up > 0 || !config.numerics.tune || config.numerics.device == Device::cpu,
+      "bench: no step of warm-up, wanted at least 1 with numerics.tune: the first step tries kernels out");
   choose_kernels(config.numerics);
   return Run(config, world).measure(options);
 }

@@ -7,6 +7,7 @@
 #include "infer/make_text_encoder.h"
 #include "parallel/nccl_fixture.h"
 #include "train/mesh_runs.h"
+#include "train/sync_counter.h"
 
 namespace orrery::test {
 namespace {
@@ -154,6 +155,23 @@ TEST_F(StepNccl, a_step_leaves_nothing_behind_but_its_gradients) {
     EXPECT_LE(with_gradients - before, bytes + bytes / 4 + 512 * pieces) << name_of(shape);
     grads.clear();
     EXPECT_EQ(allocated_bytes(), before) << name_of(shape);
+  }
+}
+
+TEST_F(StepNccl, a_step_reads_the_device_once) {
+  const Config config = on_gpus(odd_config(Dtype::bfloat16));
+  for (const MeshShape& shape : meshes()) {
+    const Mesh& mesh = gpus(shape);
+    SceneNetwork model(config, mesh, device().index());
+    const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
+    const auto text = make_text_encoder(config, at::kCPU);
+    TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
+    const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
+    const flow::FlowBatch batch = latents(config, flow::BatchKind::video, begin, begin + share);
+    for (int64_t i = 0; i < 2; ++i) step.on_drawn(batch, kBatch, i);  // sets libraries up
+    const SyncCounter counter;
+    step.on_drawn(batch, kBatch, 2);
+    EXPECT_EQ(counter.count, 1) << name_of(shape) << "\n" << counter.places;
   }
 }
 

@@ -3,6 +3,8 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "infer/make_text_encoder.h"
 #include "train/checkpoint_saver.h"
 #include "train/scene_batches.h"
@@ -24,6 +26,20 @@ struct Trainee {
     double loss = 0;
     for (int64_t i = from; i < to; ++i) loss = step(scene_batch(i, 0, config.train.batch), i).loss;
     return loss;
+  }
+  // Latents, noise and times of clips of any size (B,C,T,h,w), drawn on the device of the run.
+  flow::FlowBatch drawn(at::IntArrayRef shape) const {
+    const at::Device device = device_of(config.numerics, 0);
+    std::vector<int64_t> samples(static_cast<size_t>(shape[0]));
+    std::iota(samples.begin(), samples.end(), 0);
+    const flow::TimeConfig time = flow::time_config(config.flow);
+    return {.x0 = Rng(5, "x0").normal_tensor(shape).to(device),
+            .noise = Rng(5, "noise").normal_tensor(shape).to(device),
+            .times = flow::times_from_draws(time, flow::draw_times(time, 1, 0, samples)),
+            .num_condition_frames = flow::num_condition_frames(
+                flow::frame_law(config.flow), flow::draw_condition_frames(1, 0, samples), shape[2]),
+            .text = text->encode(std::vector<std::string>(samples.size(), "a red ball"))
+                        .to(device, model.net.dtype())};
   }
   DiT& net() { return model.net; }
   const DiT& net() const { return model.net; }
