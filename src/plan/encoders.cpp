@@ -83,7 +83,8 @@ bool PlannedEncoders::work_in_samples() const {
 void PlannedEncoders::sample(int64_t groups) const {
   const NoRecording guard;
   const DataConfig& d = config_.data;
-  const int64_t clips = std::min((sampled_films(config_) + groups - 1) / groups, kClipsAtOnce);
+  const int64_t share = (sampled_films(config_) + groups - 1) / groups,
+                clips = std::min(share, clips_at_once(3 * d.frames * d.height * d.width));
   const at::Tensor films = host_film({clips, 3, d.frames, d.height, d.width});
   tokenizer_->decode(tokenizer_->encode(films));
 }

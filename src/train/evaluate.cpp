@@ -77,7 +77,7 @@ using Calls = std::vector<std::vector<int64_t>>;
 Calls calls_of(const std::vector<Clip>& clips, int group, int num_groups) {
   Calls calls;
   for (auto i = static_cast<size_t>(group); i < clips.size(); i += static_cast<size_t>(num_groups)) {
-    const bool fits = !calls.empty() && static_cast<int64_t>(calls.back().size()) < kClipsAtOnce &&
+    const bool fits = !calls.empty() && std::ssize(calls.back()) < clips_at_once(clips[i].video.numel()) &&
                       clips[static_cast<size_t>(calls.back().back())].video.sizes() == clips[i].video.sizes();
     if (!fits) calls.emplace_back();
     calls.back().push_back(static_cast<int64_t>(i));

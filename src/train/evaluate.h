@@ -1,6 +1,7 @@
 #pragma once
 // Evaluation on held-out clips: how close generated futures are to the true ones, against repeating the last
 // given frame, and, for demonstration films, whether the block went where the prompt says.
+#include <algorithm>
 #include <filesystem>
 
 #include "data/dataset.h"
@@ -28,8 +29,12 @@ struct EvaluationShare {
   bool reports = true;
 };
 
-// Clips of one shape that a group encodes, denoises and decodes together, at most.
-inline constexpr int64_t kClipsAtOnce = 8;
+// Clips of one shape that a group encodes, denoises and decodes together, at most. values: numbers of a film,
+// 3 F H W. A large film fills the device by itself; more of them would only take more memory.
+constexpr int64_t clips_at_once(int64_t values) {
+  constexpr int64_t kMost = 8, kValues = int64_t{1} << 26;  // three films of 93 x 192 x 320
+  return std::clamp<int64_t>(kValues / std::max<int64_t>(values, 1), 1, kMost);
+}
 
 struct EvaluationRun {
   int64_t num_clips = 1;

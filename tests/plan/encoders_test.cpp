@@ -231,15 +231,22 @@ TEST(PlannedEncoders, samples_of_small_size_take_what_is_planned) {
 }
 
 // Measured on an H200: 15.4 GiB in decode with windows of 4 latent frames.
-TEST(PlannedEncoders, samples_of_released_size_take_what_was_measured_times_the_films_of_a_group) {
+TEST(PlannedEncoders, samples_of_released_size_take_what_was_measured_one_by_one) {
   Config c = with_samples(released());
   const MemoryUsage one = planned(c).sampling;
   const auto bytes = [](const MemoryUsage& u, MemoryUse use) { return static_cast<double>(u[use]); };
   EXPECT_NEAR((bytes(one, MemoryUse::encoders) + bytes(one, MemoryUse::workspace)) / kGiB, 15.4, 0.3);
+  c.sample.clips = 1;
+  EXPECT_EQ(planned(c).sampling.total(), one.total());
+  c.data.height = 192;
+  c.data.width = 320;
+  const double small = bytes(planned(c).sampling, MemoryUse::workspace);
   c.parallel.shard = 2;
   c.parallel.replicate = 4;
-  c.sample.clips = 24;  // three of each group
-  EXPECT_NEAR(bytes(planned(c).sampling, MemoryUse::workspace) / bytes(one, MemoryUse::workspace), 3, 0.01);
+  for (const auto& [clips, of_a_group] : {std::pair{8, 1}, {16, 2}, {24, 3}, {32, 3}}) {
+    c.sample.clips = clips;
+    EXPECT_NEAR(bytes(planned(c).sampling, MemoryUse::workspace) / small, of_a_group, 0.01) << clips;
+  }
   c.sample.every = 0;
   EXPECT_EQ(planned(c).sampling.total(), 0);
   c.sample.final_clips = 8;
@@ -255,11 +262,12 @@ TEST(PlannedEncoders, what_does_not_fit_while_samples_are_made_does_not_fit) {
   c.train.batch = 1;
   const Ceilings ceilings = read_ceilings("h100");
   c.memory.limit_gib = 50;
+  c.tokenizer.decode_window = 24;
   const PlanReport r = quick_run(c, {0}, ceilings);
   EXPECT_GT(r.sampling.total(), r.memory.total());
   EXPECT_FALSE(r.fits());
   EXPECT_THAT(describe(r, ceilings), HasSubstr("fullest, encoding and decoding samples"));
-  c.sample.clips = 1;
+  c.tokenizer.decode_window = 4;
   EXPECT_TRUE(quick_run(c, {0}, ceilings).fits());
 }
 
