@@ -22,6 +22,7 @@ class TableText final : public TextEncoder {
 
   // On the CPU; bfloat16 if all of the table is, else float32. Error: a prompt that is not in the table.
   at::Tensor encode(const std::vector<std::string>& prompts) const override;
+  bool holds(const std::vector<std::string>& /*prompts*/) const override { return true; }
   int64_t tokens() const override { return tokens_; }
   int64_t channels() const override { return channels_; }
   std::string identity() const override;

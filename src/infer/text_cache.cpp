@@ -3,6 +3,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/stack.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -76,7 +77,7 @@ at::Tensor CachedText::embedding(const std::string& prompt) const {
     require(stored.dim() == 2 && stored.size(0) == tokens_ && stored.size(1) == channels_,
             cache_->folder().string(), ": an embedding of ", stored.sizes(), ", wanted [", tokens_, ",",
             channels_, "]");
-    return stored.to(at::kFloat);
+    return stored;
   }
   return encoder().encode({prompt})[0].cpu();
 }
@@ -89,7 +90,16 @@ const TextEncoder& CachedText::encoder() const {
 at::Tensor CachedText::encode(const std::vector<std::string>& prompts) const {
   std::vector<at::Tensor> rows;
   for (const std::string& prompt : prompts) rows.push_back(embedding(prompt));
+  if (rows.size() == 1) return rows[0].unsqueeze(0);
+  const auto has_type_of_first = [&](const at::Tensor& row) { return row.dtype() == rows[0].dtype(); };
+  if (!std::ranges::all_of(rows, has_type_of_first))
+    for (at::Tensor& row : rows) row = row.to(at::kFloat);
   return at::stack(rows);
+}
+
+bool CachedText::holds(const std::vector<std::string>& prompts) const {
+  return std::ranges::all_of(prompts,
+                             [&](const std::string& p) { return find_prompt(*cache_, p) != nullptr; });
 }
 
 }  // namespace orrery

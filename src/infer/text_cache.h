@@ -28,13 +28,15 @@ void encode_prompts(const TextEncoder& encoder, const TextJob& job);
 
 // Embeddings from the cache, and of prompts that it lacks from the encoder, which is made when the first one
 // comes: where there is none, its weights take no memory. Each prompt is encoded on its own, so that an
-// embedding does not depend on its batch. One thread.
+// embedding does not depend on its batch. In the cache's type; where they differ, float32. One thread, but
+// for prompts that the cache holds.
 class CachedText final : public TextEncoder {
  public:
   using MakeEncoder = std::function<std::unique_ptr<TextEncoder>()>;
   CachedText(std::shared_ptr<const ShardCache> cache, int64_t tokens, int64_t channels, MakeEncoder make);
 
   at::Tensor encode(const std::vector<std::string>& prompts) const override;
+  bool holds(const std::vector<std::string>& prompts) const override;
   int64_t tokens() const override { return tokens_; }
   int64_t channels() const override { return channels_; }
   std::string identity() const override { return encoder().identity(); }

@@ -12,6 +12,7 @@ class HashText final : public TextEncoder {
  public:
   HashText(int64_t tokens, int64_t channels);  // 1 to 131072 each
   at::Tensor encode(const std::vector<std::string>& prompts) const override;
+  bool holds(const std::vector<std::string>& /*prompts*/) const override { return true; }
   int64_t tokens() const override { return tokens_; }
   int64_t channels() const override { return channels_; }
   std::string identity() const override;

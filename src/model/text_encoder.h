@@ -14,6 +14,9 @@ class TextEncoder {
   // (B, tokens, channels), float32 or bfloat16, on any device. A prompt's embedding does not depend on the
   // others, nor on how often it was made. Records nothing.
   virtual at::Tensor encode(const std::vector<std::string>& prompts) const = 0;
+  // Whether the embeddings of these prompts need no network: then encode gives them on the host, and any
+  // thread may ask for them while others work.
+  virtual bool holds(const std::vector<std::string>& /*prompts*/) const { return false; }
   virtual int64_t tokens() const = 0;
   virtual int64_t channels() const = 0;
   // What its embeddings depend on, in one line: kind, sizes, digests of weights and tokenizer. Encoders of

@@ -4,6 +4,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/DeviceGuard.h>
 
 #include "autograd/tape.h"
 #include "base/error.h"
@@ -110,7 +111,39 @@ at::Tensor TrainStep::latents_of(const StepBatch& batch, at::TensorOptions optio
   return at::stack(clips);
 }
 
-flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
+// (C,T,h,w) of each clip.
+std::vector<int64_t> TrainStep::latent_shape(const StepBatch& batch) const {
+  if (!is_film(batch, 0)) return batch.latents[0].sizes().vec();
+  const int64_t side = tokenizer_.spatial_factor();
+  return {tokenizer_.channels(), tokenizer_.latent_frames(batch.video.size(2)), batch.video.size(3) / side,
+          batch.video.size(4) / side};
+}
+
+at::Tensor TrainStep::text_for(const StepBatch& batch, int64_t step) const {
+  const auto seed = static_cast<uint64_t>(config_.train.seed);
+  return flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
+                         config_.flow.text_dropout);
+}
+
+StepInput TrainStep::prepare(const StepBatch& batch, int64_t step) const {
+  const MemoryTag tag(MemoryUse::workspace);
+  const auto seed = static_cast<uint64_t>(config_.train.seed);
+  const at::Device device = fsdp_.device();
+  const c10::OptionalDeviceGuard guard(device.is_cuda() ? std::optional(device) : std::nullopt);
+  // From there it travels beside other work.
+  const auto ready = [&](const at::Tensor& x, at::ScalarType dtype) {
+    return device.is_cuda() ? x.to(dtype).pin_memory() : x;
+  };
+  StepInput out{.batch = share_of(batch),
+                .clips = static_cast<int64_t>(batch.samples.size()) * mesh_.data().size()};
+  const StepBatch& mine = out.batch;
+  out.noise = ready(flow::draw_noise(seed, step, mine.samples, latent_shape(mine)), at::kFloat);
+  if (text_.holds(mine.captions)) out.text = ready(text_for(mine, step), net_.dtype());
+  return out;
+}
+
+flow::FlowBatch TrainStep::draw(const StepInput& input, int64_t step) const {
+  const StepBatch& batch = input.batch;
   const auto seed = static_cast<uint64_t>(config_.train.seed);
   const at::Device device = fsdp_.device();
   const at::ScalarType exact = net_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
@@ -120,17 +153,14 @@ flow::FlowBatch TrainStep::draw(const StepBatch& batch, int64_t step) const {
     return to_device(x, at::TensorOptions(device).dtype(dtype));
   };
   out.x0 = latents_of(batch, at::TensorOptions(device).dtype(exact));
-  out.noise = on_device(flow::draw_noise(seed, step, batch.samples, out.x0.sizes().slice(1)), exact);
+  out.noise = on_device(input.noise, exact);
   out.times = flow::times_from_draws(time_, flow::draw_times(time_, seed, step, batch.samples));
   if (batch.kind == flow::BatchKind::video)
     out.num_condition_frames =
         flow::num_condition_frames(flow::frame_law(config_.flow),
                                    flow::draw_condition_frames(seed, step, batch.samples), out.x0.size(2));
   if (batch.padding_mask.defined()) out.padding_mask = on_device(batch.padding_mask, net_.dtype());
-  out.text = on_device(
-      flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
-                      config_.flow.text_dropout),
-      net_.dtype());
+  out.text = on_device(input.text.defined() ? input.text : text_for(batch, step), net_.dtype());
   // Ranks of a context group must see one and the same clip, to the bit.
   if (batch.kind == flow::BatchKind::video)
     broadcast_tensors(mesh_.context(), {out.x0, out.text}, 0, "latents and text");
@@ -186,10 +216,9 @@ std::vector<NamedTensor> TrainStep::mean_gradients() {
   return grads;
 }
 
-StepResult TrainStep::operator()(const StepBatch& batch, int64_t step) {
+StepResult TrainStep::run(const StepInput& input, int64_t step) {
   const MemoryTag tag(MemoryUse::workspace);
-  const int64_t clips = static_cast<int64_t>(batch.samples.size()) * mesh_.data().size();
-  return on_drawn(draw(share_of(batch), step), clips, step);
+  return on_drawn(draw(input, step), input.clips, step);
 }
 
 StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int64_t step) {

@@ -27,6 +27,13 @@ struct StepBatch {
   flow::BatchKind kind = flow::BatchKind::video;
 };
 
+// What a step starts from: this rank's part of the batch, and what is made of it on the host.
+struct StepInput {
+  StepBatch batch;
+  int64_t clips = 0;       // of the global batch
+  at::Tensor noise, text;  // text: undefined where a network is to encode the captions
+};
+
 struct StepResult {
   double loss = 0;       // mean over the global batch
   double grad_norm = 0;  // before clipping
@@ -42,7 +49,11 @@ class TrainStep {
 
   // step counts from 0. Collective: every rank calls it with its share; ranks of one context group with the
   // same one.
-  StepResult operator()(const StepBatch& batch, int64_t step);
+  StepResult operator()(const StepBatch& batch, int64_t step) { return run(prepare(batch, step), step); }
+  // The same in two parts. The first is the host's work alone, and another thread may do it for the next step
+  // while the device is at this one.
+  StepInput prepare(const StepBatch& batch, int64_t step) const;
+  StepResult run(const StepInput& input, int64_t step);
   // The same on a batch that is drawn already, latents and all; clips: of the global batch.
   StepResult on_drawn(const flow::FlowBatch& batch, int64_t clips, int64_t step);
 
@@ -59,7 +70,9 @@ class TrainStep {
   AveragedWeights* averaged() { return averaged_.get(); }  // null: optim.ema = none
 
  private:
-  flow::FlowBatch draw(const StepBatch& batch, int64_t step) const;
+  flow::FlowBatch draw(const StepInput& input, int64_t step) const;
+  at::Tensor text_for(const StepBatch& batch, int64_t step) const;
+  std::vector<int64_t> latent_shape(const StepBatch& batch) const;
   at::Tensor latents_of(const StepBatch& batch, at::TensorOptions options) const;
   bool has_films_of_group(const StepBatch& batch) const;
   std::vector<NamedTensor> mean_gradients();

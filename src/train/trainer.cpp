@@ -3,6 +3,7 @@
 #include <ATen/ops/full.h>
 
 #include <chrono>
+#include <future>
 #include <iostream>
 
 #include "base/error.h"
@@ -191,10 +192,24 @@ class Training {
             .on_damaged = [this](const BadFile& file) { files_.add(file, FileReport::Kind::damaged); }};
   }
 
+  std::future<StepInput> ahead(Loader& loader, int64_t index) {
+    return std::async(std::launch::async, [this, index, batch = step_batch(loader.next())] {
+      return step_.prepare(batch, index);
+    });
+  }
+  // On a GPU the host makes the next step's input while the device is at this one; on the CPU both would want
+  // its cores.
+  StepInput input_of(Loader& loader, int64_t index) {
+    if (device_.is_cpu()) return step_.prepare(step_batch(loader.next()), index);
+    std::future<StepInput> mine = next_.valid() ? std::move(next_) : ahead(loader, index);
+    if (index + 1 < config_.train.steps) next_ = ahead(loader, index + 1);
+    return mine.get();
+  }
+
   void one_step(Loader& loader, RunLog& log, CheckpointSaver& saver, int64_t index) {
     world_.set_step(index);
     const double begin = seconds();
-    const StepResult result = step_(step_batch(loader.next()), index);
+    const StepResult result = step_.run(input_of(loader, index), index);
     const double step_ms = 1e3 * (seconds() - begin);
     const int64_t done = index + 1;
     const bool is_logged = is_due(done, config_.train.log_every, config_.train.steps);
@@ -250,6 +265,7 @@ class Training {
   TrainStep step_;
   Generator generator_;
   FileReport files_;
+  std::future<StepInput> next_;  // of the step to come; ends before what it works with
 };
 
 }  // namespace

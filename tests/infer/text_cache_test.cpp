@@ -49,6 +49,33 @@ TEST_F(TextCacheTest, embeddings_are_the_encoders_and_it_is_made_when_it_is_need
   EXPECT_EQ(made, 1);
 }
 
+TEST_F(TextCacheTest, what_it_holds_needs_no_encoder_and_keeps_its_type) {
+  CachedText cached = text();
+  EXPECT_TRUE(cached.holds({kPrompts[0], kPrompts[2], kPrompts[0]}));
+  EXPECT_FALSE(cached.holds(kPrompts));
+  struct Rounded final : TextEncoder {
+    at::Tensor encode(const std::vector<std::string>& prompts) const override {
+      return HashText(4, 6).encode(prompts).to(at::kBFloat16);
+    }
+    int64_t tokens() const override { return 4; }
+    int64_t channels() const override { return 6; }
+    std::string identity() const override { return "rounded"; }
+  };
+  encode_prompts(Rounded(), {.prompts = {"one", "two"},
+                             .folder = folder,
+                             .first_shard = ShardCache(folder).next_shard(),
+                             .per_shard = 2});
+  const CachedText more = text();
+  EXPECT_TRUE(more.holds({"one", "two"}));
+  for (const std::vector<std::string>& prompts : {std::vector<std::string>{"one"}, {"one", "two"}})
+    EXPECT_TRUE(at::equal(more.encode(prompts), Rounded().encode(prompts))) << prompts.size();
+  const at::Tensor mixed = more.encode({"one", kPrompts[1]});
+  EXPECT_EQ(mixed.scalar_type(), at::kFloat);
+  EXPECT_TRUE(at::equal(mixed[0], Rounded().encode({"one"})[0].to(at::kFloat)));
+  EXPECT_TRUE(at::equal(mixed[1], encoder.encode({kPrompts[1]})[0]));
+  EXPECT_EQ(made, 0);
+}
+
 TEST_F(TextCacheTest, embeddings_of_another_shape_are_refused) {
   EXPECT_THROW(text(5).encode({kPrompts[0]}), Error);
 }
