@@ -12,7 +12,8 @@ struct AllocationEvents {
   void (*freed)(const void* address) noexcept;
 };
 
-// From now on, for good. False where there is no CUDA device.
+// From now on, for good. False where there is no CUDA device, or its allocator does not tell: another one was
+// chosen with PYTORCH_CUDA_ALLOC_CONF=backend:cudaMallocAsync.
 bool follow_cuda_allocations(const AllocationEvents& events);
 
 }  // namespace orrery

@@ -151,7 +151,8 @@ class MeteredAllocator final : public at::Allocator {
                                        if (const std::unique_ptr<Record> record = records().take(address))
                                          record->ledger->add(record->use, -record->bytes);
                                      }});
-    require(is_followed, "memory meter: no CUDA device, or a program built without CUDA");
+    require(is_followed,
+            "memory meter: no CUDA device, a program built without CUDA, or an allocator that does not tell");
   }
 
   at::Allocator& inner_;

@@ -1,6 +1,5 @@
 #include "base/rng.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <cassert>
@@ -9,6 +8,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/parallel_for.h"
 
 namespace orrery {
 namespace {
@@ -88,7 +88,7 @@ template <class Values>
 at::Tensor Rng::elements(int64_t begin, int64_t end, const Values& values_of) const {
   at::Tensor out = at::empty({end - begin}, at::kFloat);
   float* const to = out.mutable_data_ptr<float>();
-  at::parallel_for(begin / 4, (end + 3) / 4, 4096, [&](int64_t first, int64_t last) {
+  parallel_for(begin / 4, (end + 3) / 4, 4096, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const std::array<float, 4> values = values_of(block(static_cast<uint64_t>(i)));
       for (int64_t at = std::max(begin, 4 * i); at < std::min(end, 4 * i + 4); ++at)

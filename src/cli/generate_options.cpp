@@ -140,9 +140,9 @@ bool reaches_generation(const std::string& key) {
 
 // Limits, where it runs, and where files lie: the same films with others. The files' contents count apart.
 bool leaves_films_alone(const std::string& key) {
-  static const std::set<std::string> keys = {"data.max_pixels", "memory.limit_gib",  "numerics.device",
-                                             "sample.every",    "tokenizer.weights", "text.weights",
-                                             "text.tokenizer",  "text.path"};
+  static const std::set<std::string> keys = {
+      "data.max_pixels", "memory.limit_gib", "numerics.device", "sample.every",           "tokenizer.weights",
+      "text.weights",    "text.tokenizer",   "text.path",       "tokenizer.decode_window"};
   return keys.count(key) > 0;
 }
 

@@ -1,9 +1,9 @@
 #include "flow/objective.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include "base/error.h"
+#include "base/parallel_for.h"
 #include "base/rng.h"
 #include "ops/loss.h"
 #include "ops/numeric.h"
@@ -74,7 +74,7 @@ at::Tensor draw_noise(uint64_t seed, int64_t step, std::span<const int64_t> samp
   if (c10::multiply_integers(shape) >= kLarge)
     draw(0, whole[0]);
   else
-    at::parallel_for(0, whole[0], 1, draw);
+    parallel_for(0, whole[0], 1, draw);
   return out;
 }
 

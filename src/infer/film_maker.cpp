@@ -3,6 +3,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 
 #include <chrono>
 #include <utility>
@@ -105,6 +106,7 @@ std::vector<int64_t> FilmMaker::latent_shape(const FilmRequest& request) const {
 // Drawn beside other work: numpy's stream comes one number after another, millions of them.
 FilmMaker::Noise FilmMaker::draw(const FilmRequest& request, const FilmChunk& chunk) const {
   return std::async(std::launch::async, [seed = chunk.seed, shape = latent_shape(request)] {
+    const c10::InferenceMode inference;
     return flow::numpy_normal(seed, shape);
   });
 }

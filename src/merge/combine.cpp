@@ -1,12 +1,13 @@
 #include "merge/combine.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <cassert>
 #include <cmath>
 #include <numeric>
+
+#include "base/parallel_for.h"
 
 namespace orrery {
 namespace {
@@ -46,7 +47,7 @@ void drop(at::Tensor& change, const at::Tensor& uniforms, double density, bool r
   assert(uniforms.numel() == change.numel());
   double* const data = change.mutable_data_ptr<double>();
   const float* const uniform = uniforms.const_data_ptr<float>();
-  at::parallel_for(0, change.numel(), kGrain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, change.numel(), kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       data[i] = static_cast<double>(uniform[i]) >= density ? 0 : rescale ? data[i] / density : data[i];
   });
@@ -59,7 +60,7 @@ at::Tensor combine(const std::vector<at::Tensor>& changes, const MergeConfig& co
   for (const at::Tensor& change : changes) data.push_back(change.const_data_ptr<double>());
   at::Tensor result = at::empty_like(changes.front());
   double* const to = result.mutable_data_ptr<double>();
-  at::parallel_for(0, result.numel(), kGrain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, result.numel(), kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) to[i] = elected(data, i, config);
   });
   return result;

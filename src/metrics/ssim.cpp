@@ -1,12 +1,12 @@
 #include "metrics/ssim.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <array>
 #include <vector>
 
 #include "base/error.h"
+#include "base/parallel_for.h"
 
 namespace orrery {
 namespace {
@@ -87,7 +87,7 @@ at::Tensor ssim(const at::Tensor& frames, const at::Tensor& truth) {
   at::Tensor found = at::empty({frames.size(0)}, at::kDouble);
   const uint8_t *const x = a.const_data_ptr<uint8_t>(), *const y = b.const_data_ptr<uint8_t>();
   double* const out = found.mutable_data_ptr<double>();
-  at::parallel_for(0, frames.size(0), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, frames.size(0), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t offset = i * height * width;
       out[i] = frame_ssim(x + offset, y + offset, height, width);

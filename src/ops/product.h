@@ -31,7 +31,7 @@ struct TimedProduct {
   std::string layout;  // "nt": a as it is, b transposed
   at::ScalarType type;
   int64_t tried;             // algorithms that ran
-  double first_ms, best_ms;  // of cuBLAS's first choice, of the fastest
+  double first_ms, best_ms;  // of cuBLAS's first that ran, of the chosen one
   double flops() const {
     return 2.0 * static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n);
   }

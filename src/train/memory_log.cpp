@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "infer/world_model.h"
 
 namespace orrery {
@@ -31,8 +32,13 @@ std::vector<double> in_mib(const MemoryUsage& usage) {
 
 }  // namespace
 
-MemoryLog::MemoryLog(const Config& config, World& world)
-    : config_(config), world_(world), meter_(device_of(config.numerics, world.local_rank()).type()) {}
+MemoryLog::MemoryLog(const Config& config, World& world) : config_(config), world_(world) {
+  try {
+    meter_.emplace(device_of(config.numerics, world.local_rank()).type());
+  } catch (const Error&) {
+    if (config.numerics.device == Device::cpu) throw;
+  }
+}
 
 void MemoryLog::begin(int64_t steps_done, const MemoryUsage& planned) {
   written_.assign(static_cast<size_t>(world_.size()), 0);
@@ -45,8 +51,8 @@ void MemoryLog::begin(int64_t steps_done, const MemoryUsage& planned) {
 }
 
 std::vector<double> MemoryLog::mine() {
-  std::vector<double> out = in_mib(meter_.peak());
-  meter_.reset_peak();
+  std::vector<double> out = in_mib(meter_ ? meter_->peak() : MemoryUsage());
+  if (meter_) meter_->reset_peak();
   const at::Device device = device_of(config_.numerics, world_.local_rank());
   auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
   if (device.is_cpu() || !allocator) return out;

@@ -28,9 +28,9 @@ class MemoryLog {
 
   const Config& config_;
   World& world_;
-  MemoryMeter meter_;
-  std::optional<MetricsLog> file_;  // on the first rank
-  std::vector<double> written_;     // total of each rank's last line
+  std::optional<MemoryMeter> meter_;  // none on a GPU whose allocator does not tell
+  std::optional<MetricsLog> file_;    // on the first rank
+  std::vector<double> written_;       // total of each rank's last line
 };
 
 }  // namespace orrery

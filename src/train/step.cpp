@@ -86,7 +86,9 @@ TrainStep::TrainStep(const Config& config, DiT& net, ParallelDiT& model, const M
 // film, it has another in its place, and all go by the first rank's (draw).
 bool TrainStep::has_films_of_group(const StepBatch& batch) const {
   Comm& group = mesh_.context();
-  if (batch.kind != flow::BatchKind::video || config_.tokenizer.kind != TokenizerKind::wan) return false;
+  const bool makes_latents = config_.data.cache.empty() || config_.data.uncached == Uncached::encode;
+  if (batch.kind != flow::BatchKind::video || config_.tokenizer.kind != TokenizerKind::wan || !makes_latents)
+    return false;
   if (group.size() == 1) return true;
   const double mine = digest_of_films(batch);
   const at::Tensor ends = at::tensor({mine, -mine}, at::kDouble).to(fsdp_.device());
@@ -132,13 +134,14 @@ StepInput TrainStep::prepare(const StepBatch& batch, int64_t step) const {
   const c10::OptionalDeviceGuard guard(device.is_cuda() ? std::optional(device) : std::nullopt);
   // From there it travels beside other work.
   const auto ready = [&](const at::Tensor& x, at::ScalarType dtype) {
-    return device.is_cuda() ? x.to(dtype).pin_memory() : x;
+    const at::Tensor rounded = x.to(dtype);
+    return device.is_cuda() ? rounded.pin_memory() : rounded;
   };
   StepInput out{.batch = share_of(batch),
                 .clips = static_cast<int64_t>(batch.samples.size()) * mesh_.data().size()};
   const StepBatch& mine = out.batch;
   out.noise = ready(flow::draw_noise(seed, step, mine.samples, latent_shape(mine)), at::kFloat);
-  if (text_.holds(mine.captions)) out.text = ready(text_for(mine, step), net_.dtype());
+  if (text_.holds(mine.captions)) out.text = ready(text_for(mine, step), denoise_.precision);
   return out;
 }
 
@@ -228,7 +231,7 @@ StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int6
   before_clip();
   mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
   const std::vector<NamedTensor> grads = mean_gradients();
-  // Here, and nowhere else, the host waits for the device: whether the step is taken depends on the norm.
+  // Here the host waits for the device: whether the step is taken depends on the norm.
   const at::Tensor read = at::cat({loss, clip_.measure(grads)}).cpu();
   result.loss = *read.const_data_ptr<double>();
   const ClipResult clipped = clip_.clip(grads, read.slice(0, 1));

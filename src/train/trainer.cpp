@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <ATen/ops/full.h>
+#include <c10/core/InferenceMode.h>
 
 #include <chrono>
 #include <future>
@@ -192,10 +193,19 @@ class Training {
             .on_damaged = [this](const BadFile& file) { files_.add(file, FileReport::Kind::damaged); }};
   }
 
+  // What is wrong with a batch is said when its step comes: those before it are still taken, logged and
+  // saved.
   std::future<StepInput> ahead(Loader& loader, int64_t index) {
-    return std::async(std::launch::async, [this, index, batch = step_batch(loader.next())] {
-      return step_.prepare(batch, index);
-    });
+    try {
+      return std::async(std::launch::async, [this, index, batch = step_batch(loader.next())] {
+        const c10::InferenceMode inference;
+        return step_.prepare(batch, index);
+      });
+    } catch (...) {
+      std::promise<StepInput> failed;
+      failed.set_exception(std::current_exception());
+      return failed.get_future();
+    }
   }
   // On a GPU the host makes the next step's input while the device is at this one; on the CPU both would want
   // its cores.

@@ -169,7 +169,7 @@ TEST_F(StepNccl, a_step_reads_the_device_once) {
     const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
     const flow::FlowBatch batch = latents(config, flow::BatchKind::video, begin, begin + share);
     for (int64_t i = 0; i < 2; ++i) step.on_drawn(batch, kBatch, i);  // sets libraries up
-    const SyncCounter counter;
+    SyncCounter counter;
     step.on_drawn(batch, kBatch, 2);
     EXPECT_EQ(counter.count, 1) << name_of(shape) << "\n" << counter.places;
   }

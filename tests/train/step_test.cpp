@@ -1,5 +1,6 @@
 #include "train/step.h"
 
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include <future>
@@ -39,8 +40,10 @@ TEST(TrainStep, bfloat16_follows_the_float32_loss) {
 TEST(TrainStep, an_input_made_beforehand_on_another_thread_gives_the_same_bits) {
   test::Trainee plain(test::small_config(5, 4)), ahead(test::small_config(5, 4));
   const auto input_of = [&](int64_t step) {
-    return std::async(std::launch::async,
-                      [&ahead, step] { return ahead.step.prepare(test::scene_batch(step, 0, 4), step); });
+    return std::async(std::launch::async, [&ahead, step] {
+      const c10::InferenceMode inference;
+      return ahead.step.prepare(test::scene_batch(step, 0, 4), step);
+    });
   };
   std::future<StepInput> next = input_of(0);
   for (int64_t step = 0; step < 5; ++step) {

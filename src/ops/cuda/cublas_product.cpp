@@ -198,13 +198,14 @@ std::vector<float> times_of(Plan& plan, const std::vector<cublasLtMatmulHeuristi
 
 void choose_by_time(Plan& plan, const std::vector<cublasLtMatmulHeuristicResult_t>& found, const Call& call) {
   const std::vector<float> times = times_of(plan, found, call);
-  const auto fastest = std::ranges::min_element(times);
-  if (*fastest == kNever) {
+  const auto fastest = std::ranges::min_element(times),
+             first = std::ranges::find_if(times, [](float ms) { return ms != kNever; });
+  if (first == times.end()) {
     plan.refusal = text_of("none of ", found.size(), " algorithms ran");
     return;
   }
-  const bool is_worth_it = *fastest < kWorthIt * times.front();
-  choose(plan, is_worth_it ? found[static_cast<size_t>(fastest - times.begin())] : found.front());
+  const auto best = *fastest < kWorthIt * *first ? fastest : first;
+  choose(plan, found[static_cast<size_t>(best - times.begin())]);
   const auto letter = [](const Layout& layout) { return layout.is_transposed ? 't' : 'n'; };
   thread_state().counts.timed.push_back(
       {.m = call.out.size(0),
@@ -213,8 +214,8 @@ void choose_by_time(Plan& plan, const std::vector<cublasLtMatmulHeuristicResult_
        .layout = {letter(call.a_layout), letter(call.b_layout)},
        .type = call.a.scalar_type(),
        .tried = std::ranges::count_if(times, [](float ms) { return ms != kNever; }),
-       .first_ms = times.front(),
-       .best_ms = is_worth_it ? *fastest : times.front()});
+       .first_ms = *first,
+       .best_ms = *best});
 }
 
 std::unique_ptr<Plan> make_plan(const Call& call) {
