@@ -98,9 +98,9 @@ flow::GenerateConfig FilmMaker::settings(const FilmRequest& request, const FilmC
 
 std::vector<int64_t> FilmMaker::latent_shape(const FilmRequest& request) const {
   const FilmSize size = film_size(request, config_.data);
-  const int64_t factor = tokenizer_.spatial_factor();
-  return {1, tokenizer_.channels(), tokenizer_.latent_frames(config_.data.frames), size.height / factor,
-          size.width / factor};
+  std::vector<int64_t> shape = tokenizer_.latent_shape(config_.data.frames, size.height, size.width);
+  shape.insert(shape.begin(), 1);
+  return shape;
 }
 
 // Drawn beside other work: numpy's stream comes one number after another, millions of them.

@@ -22,6 +22,10 @@ int64_t VideoTokenizer::pixel_frames(int64_t latent_frames) const {
   return 1 + (latent_frames - 1) * temporal_factor();
 }
 
+std::vector<int64_t> VideoTokenizer::latent_shape(int64_t frames, int64_t height, int64_t width) const {
+  return {channels(), latent_frames(frames), height / spatial_factor(), width / spatial_factor()};
+}
+
 void check_video(const at::Tensor& video, int64_t temporal_factor, int64_t spatial_factor) {
   require(video.scalar_type() == at::kByte && video.dim() == 5 && video.size(1) == 3, "tokenizer: video ",
           video.dtype(), " ", video.sizes(), ", wanted uint8 [B,3,F,H,W]");

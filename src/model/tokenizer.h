@@ -24,6 +24,7 @@ class VideoTokenizer {
 
   int64_t latent_frames(int64_t frames) const;  // 1 + (F - 1) / 4; throws unless F = 1 + 4 n
   int64_t pixel_frames(int64_t latent_frames) const;
+  std::vector<int64_t> latent_shape(int64_t frames, int64_t height, int64_t width) const;  // (C,T,h,w)
 };
 
 // Throw unless the tensor fits encode and decode: dtype, axes, divisible sizes. For implementations.

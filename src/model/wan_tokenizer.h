@@ -24,9 +24,8 @@ class WanTokenizer final : public VideoTokenizer {
                std::shared_ptr<const RowExchange> rows = nullptr);
 
   // Films and latents may lie elsewhere than the network: films travel part by part. encode's latents are on
-  // the network's device, decode's film is where the latents are, colours
-  // side by side in memory. Of any length. Error: ranks that
-  // share films of different sizes.
+  // the network's device, decode's film is where the latents are, colours side by side in memory. Of any
+  // length. Error: ranks that share films of different sizes.
   at::Tensor encode(const at::Tensor& video) const override;
   at::Tensor encode_alone(const at::Tensor& video) const override;
   at::Tensor decode(const at::Tensor& latents) const override;

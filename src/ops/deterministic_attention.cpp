@@ -2,14 +2,12 @@
 
 #include <algorithm>
 
+#include "ops/rounded_up.h"
+
 namespace orrery {
 namespace {
 
 constexpr int64_t kHalfBytes = 2;
-
-int64_t rounded_up(int64_t n, int64_t step) {
-  return (n + step - 1) / step * step;
-}
 
 }  // namespace
 

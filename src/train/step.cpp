@@ -113,14 +113,6 @@ at::Tensor TrainStep::latents_of(const StepBatch& batch, at::TensorOptions optio
   return at::stack(clips);
 }
 
-// (C,T,h,w) of each clip.
-std::vector<int64_t> TrainStep::latent_shape(const StepBatch& batch) const {
-  if (!is_film(batch, 0)) return batch.latents[0].sizes().vec();
-  const int64_t side = tokenizer_.spatial_factor();
-  return {tokenizer_.channels(), tokenizer_.latent_frames(batch.video.size(2)), batch.video.size(3) / side,
-          batch.video.size(4) / side};
-}
-
 at::Tensor TrainStep::text_for(const StepBatch& batch, int64_t step) const {
   const auto seed = static_cast<uint64_t>(config_.train.seed);
   return flow::drop_text(text_.encode(batch.captions), flow::draw_text_dropout(seed, step, batch.samples),
@@ -140,7 +132,10 @@ StepInput TrainStep::prepare(const StepBatch& batch, int64_t step) const {
   StepInput out{.batch = share_of(batch),
                 .clips = static_cast<int64_t>(batch.samples.size()) * mesh_.data().size()};
   const StepBatch& mine = out.batch;
-  out.noise = ready(flow::draw_noise(seed, step, mine.samples, latent_shape(mine)), at::kFloat);
+  const std::vector<int64_t> clip =
+      is_film(mine, 0) ? tokenizer_.latent_shape(mine.video.size(2), mine.video.size(3), mine.video.size(4))
+                       : mine.latents[0].sizes().vec();
+  out.noise = ready(flow::draw_noise(seed, step, mine.samples, clip), at::kFloat);
   if (text_.holds(mine.captions)) out.text = ready(text_for(mine, step), denoise_.precision);
   return out;
 }

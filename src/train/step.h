@@ -72,7 +72,6 @@ class TrainStep {
  private:
   flow::FlowBatch draw(const StepInput& input, int64_t step) const;
   at::Tensor text_for(const StepBatch& batch, int64_t step) const;
-  std::vector<int64_t> latent_shape(const StepBatch& batch) const;
   at::Tensor latents_of(const StepBatch& batch, at::TensorOptions options) const;
   bool has_films_of_group(const StepBatch& batch) const;
   std::vector<NamedTensor> mean_gradients();

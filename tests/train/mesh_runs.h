@@ -59,40 +59,49 @@ inline at::Tensor on_host(const at::Tensor& x) {
   return x.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
 }
 
+// A network on a mesh with its step, and this rank's samples [begin, end) of a global batch.
+struct MeshTrainee {
+  MeshTrainee(const Config& c, const Mesh& mesh)
+      : model(c, mesh, ::orrery::test_world().local_rank()),
+        tokenizer(scene_tokenizer(c.tokenizer.channels)),
+        text(make_text_encoder(c, at::kCPU)),
+        step(c, model.net, model.parallel, mesh, tokenizer, *text),
+        begin(kBatch / mesh.data().size() * mesh.data().rank()),
+        end(begin + kBatch / mesh.data().size()) {}
+
+  SceneNetwork model;
+  const LinearTokenizer tokenizer;
+  const std::unique_ptr<TextEncoder> text;
+  TrainStep step;
+  const int64_t begin, end;
+};
+
 // Mean loss and gradients of the global batch.
 inline Outcome gradients(const Config& config, flow::BatchKind kind, const Mesh& mesh) {
-  SceneNetwork model(config, mesh, ::orrery::test_world().local_rank());
-  const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-  const auto text = make_text_encoder(config, at::kCPU);
-  TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
-  const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
-  at::Tensor loss = step.forward_backward(latents(config, kind, begin, begin + share));
+  MeshTrainee t(config, mesh);
+  at::Tensor loss = t.step.forward_backward(latents(config, kind, t.begin, t.end));
   mesh.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
   Outcome out;
   out.losses = {loss.item<double>()};
-  const std::vector<at::Tensor> grads = model.fsdp().take_gradients();
+  const std::vector<at::Tensor> grads = t.model.fsdp().take_gradients();
   for (size_t i = 0; i < grads.size(); ++i) {
-    ShardView view = model.fsdp().weights()[i];
+    ShardView view = t.model.fsdp().weights()[i];
     view.local = grads[i];
-    out.tensors.push_back(on_host(model.fsdp().whole(view)));
+    out.tensors.push_back(on_host(t.model.fsdp().whole(view)));
   }
   return out;
 }
 
 // Losses, norms and weights of some steps of training.
 inline Outcome trained(const Config& config, const Mesh& mesh, int64_t steps) {
-  SceneNetwork model(config, mesh, ::orrery::test_world().local_rank());
-  const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-  const auto text = make_text_encoder(config, at::kCPU);
-  TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
-  const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
+  MeshTrainee t(config, mesh);
   Outcome out;
   for (int64_t i = 0; i < steps; ++i) {
-    const StepResult result = step(scene_batch(i, begin, begin + share), i);
+    const StepResult result = t.step(scene_batch(i, t.begin, t.end), i);
     out.losses.push_back(result.loss);
     out.norms.push_back(result.grad_norm);
   }
-  for (const ShardView& w : model.fsdp().weights()) out.tensors.push_back(on_host(model.fsdp().whole(w)));
+  for (const ShardView& w : t.model.fsdp().weights()) out.tensors.push_back(on_host(t.model.fsdp().whole(w)));
   return out;
 }
 

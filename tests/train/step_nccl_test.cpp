@@ -129,16 +129,12 @@ TEST_F(StepNccl, a_step_leaves_nothing_behind_but_its_gradients) {
   for (const MeshShape& shape : meshes()) {
     const Mesh& mesh = gpus(shape);
     const Config config = on_gpus(odd_config(Dtype::bfloat16));
-    SceneNetwork model(config, mesh, device().index());
-    const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-    const auto text = make_text_encoder(config, at::kCPU);
-    TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
-    const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
-    const flow::FlowBatch batch = latents(config, flow::BatchKind::video, begin, begin + share);
+    MeshTrainee t(config, mesh);
+    const flow::FlowBatch batch = latents(config, flow::BatchKind::video, t.begin, t.end);
     const auto run = [&] {
-      step.forward_backward(batch);
-      std::vector<at::Tensor> grads = model.fsdp().take_gradients();
-      model.fsdp().release();
+      t.step.forward_backward(batch);
+      std::vector<at::Tensor> grads = t.model.fsdp().take_gradients();
+      t.model.fsdp().release();
       return grads;
     };
     run();  // cuBLAS takes its workspace
@@ -162,15 +158,11 @@ TEST_F(StepNccl, a_step_reads_the_device_once) {
   const Config config = on_gpus(odd_config(Dtype::bfloat16));
   for (const MeshShape& shape : meshes()) {
     const Mesh& mesh = gpus(shape);
-    SceneNetwork model(config, mesh, device().index());
-    const LinearTokenizer tokenizer = scene_tokenizer(config.tokenizer.channels);
-    const auto text = make_text_encoder(config, at::kCPU);
-    TrainStep step(config, model.net, model.parallel, mesh, tokenizer, *text);
-    const int64_t share = kBatch / mesh.data().size(), begin = share * mesh.data().rank();
-    const flow::FlowBatch batch = latents(config, flow::BatchKind::video, begin, begin + share);
-    for (int64_t i = 0; i < 2; ++i) step.on_drawn(batch, kBatch, i);  // sets libraries up
+    MeshTrainee t(config, mesh);
+    const flow::FlowBatch batch = latents(config, flow::BatchKind::video, t.begin, t.end);
+    for (int64_t i = 0; i < 2; ++i) t.step.on_drawn(batch, kBatch, i);  // sets libraries up
     SyncCounter counter;
-    step.on_drawn(batch, kBatch, 2);
+    t.step.on_drawn(batch, kBatch, 2);
     EXPECT_EQ(counter.count, 1) << name_of(shape) << "\n" << counter.places;
   }
 }

@@ -20,6 +20,7 @@
 #include "ops/deterministic_attention.h"
 #include "ops/kernels.h"
 #include "ops/numeric.h"
+#include "ops/rounded_up.h"
 
 namespace orrery::kernels::cuda {
 namespace {
@@ -180,10 +181,6 @@ std::string run(const Operands& operands, const Settings& settings) {
           ", k ", operands[kK].sizes(), " of type ", operands[kQ].scalar_type(), ": ", status.err_msg);
   ++thread_state().counts.runs;
   return {};
-}
-
-int64_t rounded_up(int64_t n, int64_t step) {
-  return (n + step - 1) / step * step;
 }
 
 // Heads [head, head + heads) of batch entries [entry, entry + entries).

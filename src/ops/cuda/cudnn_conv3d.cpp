@@ -19,6 +19,7 @@
 #include "ops/cuda/conv_call.h"
 #include "ops/cuda/launch.h"
 #include "ops/kernels.h"
+#include "ops/rounded_up.h"
 
 namespace orrery::kernels::cuda {
 namespace {
@@ -372,10 +373,6 @@ void run_in_parts(const ConvCall& call) {
   }
   run_in_parts(frames_of(call, 0, frames / 2));
   run_in_parts(frames_of(call, frames / 2, frames - frames / 2));
-}
-
-int64_t rounded_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
 }
 
 // Zeros up to `size` along dim.
