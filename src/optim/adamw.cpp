@@ -17,6 +17,7 @@
 #include "autograd/save_policy.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "optim/ema.h"
 #include "optim/kernels.h"
 
 namespace orrery {
@@ -41,9 +42,24 @@ void check_weight(const NamedTensor& weight, const at::Tensor& first) {
           ", the first weight on ", first.device());
 }
 
-// Has kernels::cuda::adamw, which takes gradients as they are.
+// Has kernels::cuda::adamw, which takes gradients as they are, scales them and moves averages.
 bool is_fused(const at::Tensor& weight) {
   return weight.is_cuda() && weight.scalar_type() == at::kFloat;
+}
+
+// A copy, multiplied as GradClip does it: on the CPU ATen rounds the factor to bfloat16 in place only.
+at::Tensor scaled(const at::Tensor& grad, double scale) {
+  if (scale == 1) return grad;
+  const at::Tensor out = grad.clone();
+  at::_foreach_mul_(out, scale);
+  return out;
+}
+
+// The average of a weight, for the fused kernel to move; undefined where it is not due or not for the kernel.
+at::Tensor take_average(DueAverages* due, size_t i, const at::Tensor& weight) {
+  const bool is_due = due != nullptr && !due->tensors.empty() && due->tensors[i].defined();
+  if (!is_due || due->beta == 0 || !kernels::cuda::takes_average(due->tensors[i], weight)) return {};
+  return std::exchange(due->tensors[i], {});
 }
 
 bool has_decay(const AdamWConfig& config, const std::string& name) {
@@ -57,7 +73,8 @@ bool has_decay(const AdamWConfig& config, const std::string& name) {
 // that a bfloat16 gradient needs a float32 copy of one weight only.
 struct AdamW::Batch {
   std::vector<at::Tensor> weights, grads, exp_avg, exp_avg_sq, steps;  // weights: masters where they exist
-  std::vector<at::Tensor> rounded;  // to refresh from their masters; undefined where the weight is its own
+  std::vector<at::Tensor> rounded;   // to refresh from their masters; undefined where the weight is its own
+  std::vector<at::Tensor> averages;  // to move; undefined where there is none
   double decay = 0;
   int64_t numel = 0;
 };
@@ -98,21 +115,24 @@ AdamW::AdamW(const AdamWConfig& config, std::vector<NamedTensor> weights)
 
 // float32 weights on a GPU, masters or not. ATen's fused CUDA kernel is not used: it forms 1 - beta2 in
 // float32.
-void AdamW::update_fused(const Batch& batch, double lr) const {
+void AdamW::update_fused(const Batch& batch, const AdamWStep& how) const {
   const double step = batch.steps[0].item<double>();
   kernels::cuda::adamw({.weights = batch.weights,
                         .grads = batch.grads,
                         .exp_avg = batch.exp_avg,
                         .exp_avg_sq = batch.exp_avg_sq,
-                        .rounded = batch.rounded},
-                       {.keep_weight = 1 - lr * batch.decay,
+                        .rounded = batch.rounded,
+                        .averages = batch.averages},
+                       {.grad_scale = how.grad_scale,
+                        .keep_weight = 1 - how.lr * batch.decay,
                         .keep_avg = config_.beta1,
                         .add_grad = 1 - config_.beta1,
                         .keep_avg_sq = config_.beta2,
                         .add_grad_sq = 1 - config_.beta2,
                         .root_of_bias2 = std::sqrt(1 - std::pow(config_.beta2, step)),
                         .eps = config_.eps,
-                        .step = lr / (1 - std::pow(config_.beta1, step))});
+                        .step = how.lr / (1 - std::pow(config_.beta1, step)),
+                        .average_rate = how.averages != nullptr ? 1 - how.averages->beta : 0});
 }
 
 // float64 weights on a GPU, in several passes.
@@ -129,31 +149,42 @@ void AdamW::update_foreach(const Batch& batch, double lr) const {
   at::_foreach_addcdiv_(batch.weights, batch.exp_avg, root, -lr / bias1);
 }
 
-void AdamW::update(const Batch& batch, double lr) {
+void AdamW::update(const Batch& batch, const AdamWStep& how) {
   const at::Tensor& first = batch.weights[0];
-  if (is_fused(first)) return update_fused(batch, lr);
-  if (first.is_cuda() && first.scalar_type() == at::kDouble) return update_foreach(batch, lr);
+  if (is_fused(first)) return update_fused(batch, how);
+  if (first.is_cuda() && first.scalar_type() == at::kDouble) return update_foreach(batch, how.lr);
   std::vector<at::Tensor> steps;
   for (const at::Tensor& step : batch.steps) steps.push_back(step.to(first.device()));
-  at::_fused_adamw_(batch.weights, batch.grads, batch.exp_avg, batch.exp_avg_sq, {}, steps, lr, config_.beta1,
-                    config_.beta2, batch.decay, config_.eps, /*amsgrad=*/false,
+  at::_fused_adamw_(batch.weights, batch.grads, batch.exp_avg, batch.exp_avg_sq, {}, steps, how.lr,
+                    config_.beta1, config_.beta2, batch.decay, config_.eps, /*amsgrad=*/false,
                     /*maximize=*/false);
   for (size_t i = 0; i < batch.rounded.size(); ++i)
     if (batch.rounded[i].defined()) batch.rounded[i].copy_(batch.weights[i]);
 }
 
-void AdamW::step(const std::vector<at::Tensor>& grads, double lr) {
+void AdamW::check_step(const std::vector<at::Tensor>& grads, const AdamWStep& how) const {
   require(grads.size() == slots_.size(), "AdamW: ", grads.size(), " gradients for ", slots_.size(),
           " weights");
-  require(std::isfinite(lr) && lr >= 0, "AdamW: learning rate ", lr, ", wanted a number >= 0");
-  for (size_t i = 0; i < slots_.size(); ++i)
-    require(!grads[i].defined() || grads[i].sizes() == slots_[i].weight.sizes(), "AdamW: ", weights_[i].name,
-            " is ", slots_[i].weight.sizes(), ", its gradient ",
-            grads[i].defined() ? grads[i].sizes() : at::IntArrayRef{});
+  require(std::isfinite(how.lr) && how.lr >= 0, "AdamW: learning rate ", how.lr, ", wanted a number >= 0");
+  require(std::isfinite(how.grad_scale), "AdamW: gradients to be multiplied with ", how.grad_scale);
+  const auto check_shape = [&](size_t i, const at::Tensor& t, const char* what) {
+    require(!t.defined() || t.sizes() == slots_[i].weight.sizes(), "AdamW: ", weights_[i].name, " is ",
+            slots_[i].weight.sizes(), ", its ", what, ' ', t.defined() ? t.sizes() : at::IntArrayRef{});
+  };
+  for (size_t i = 0; i < slots_.size(); ++i) check_shape(i, grads[i], "gradient");
+  if (how.averages == nullptr || how.averages->tensors.empty()) return;
+  const std::vector<at::Tensor>& averages = how.averages->tensors;
+  require(averages.size() == slots_.size(), "AdamW: ", averages.size(), " averages for ", slots_.size(),
+          " weights");
+  for (size_t i = 0; i < slots_.size(); ++i) check_shape(i, averages[i], "average");
+}
+
+void AdamW::step(const std::vector<at::Tensor>& grads, const AdamWStep& how) {
+  check_step(grads, how);
   constexpr int64_t kBatch = int64_t{1} << 26;  // elements; bounds the copies of gradients on the GPU
   Batch batch;
   const auto flush = [&] {
-    if (!batch.weights.empty()) update(batch, lr);
+    if (!batch.weights.empty()) update(batch, how);
     batch = {};
   };
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -166,7 +197,12 @@ void AdamW::step(const std::vector<at::Tensor>& grads, double lr) {
                        (is_fused(weight) || batch.numel < kBatch);
     if (!joins) flush();
     batch.weights.push_back(weight);
-    batch.grads.push_back(is_fused(weight) ? grads[i] : grads[i].to(weight.scalar_type()).contiguous());
+    if (is_fused(weight)) {
+      batch.grads.push_back(grads[i]);
+      batch.averages.push_back(take_average(how.averages, i, slot.weight));
+    } else {
+      batch.grads.push_back(scaled(grads[i], how.grad_scale).to(weight.scalar_type()).contiguous());
+    }
     batch.exp_avg.push_back(slot.exp_avg);
     batch.exp_avg_sq.push_back(slot.exp_avg_sq);
     batch.steps.push_back(slot.step.add_(1));

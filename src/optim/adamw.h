@@ -1,7 +1,7 @@
 #pragma once
 // AdamW (Loshchilov and Hutter 2019): decoupled weight decay, bias-corrected moments, one fused pass over the
-// weights. The tensors may be whole weights or shards of them: the update is elementwise. Called once a step
-// by the trainer.
+// weights, which on a GPU also scales the gradients and moves the averages of the weights. The tensors may be
+// whole weights or shards of them: the update is elementwise. Called once a step by the trainer.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,6 +26,17 @@ struct AdamWConfig {
 };
 AdamWConfig adamw_config(const OptimConfig& config);
 
+struct DueAverages;  // optim/ema.h
+
+struct AdamWStep {
+  double lr;
+  // Gradients count as multiplied by it in place: in their dtype (GradClip::decide).
+  double grad_scale = 1;
+  // Of the same weights, or of none, or null. What the pass over the weights moves is taken out; the caller
+  // has the rest moved.
+  DueAverages* averages = nullptr;
+};
+
 class AdamW {
  public:
   // weights: float32, bfloat16 or float64, contiguous, on one device; changed in place by step(). Moments
@@ -35,7 +46,8 @@ class AdamW {
 
   // grads: one a weight, in the order of the constructor, same shapes, any floating dtype; undefined: that
   // weight stays (as in torch, also its moments and count). Not changed.
-  void step(const std::vector<at::Tensor>& grads, double lr);
+  void step(const std::vector<at::Tensor>& grads, const AdamWStep& how);
+  void step(const std::vector<at::Tensor>& grads, double lr) { step(grads, AdamWStep{.lr = lr}); }
 
   // What a checkpoint must hold beside the weights: "exp_avg.NAME", "exp_avg_sq.NAME", "step.NAME" (float32
   // scalar) and, where a master exists, "master.NAME". They share storage: copy into them to load.
@@ -50,8 +62,9 @@ class AdamW {
     double decay;
   };
   struct Batch;  // tensors of one fused call
-  void update(const Batch& batch, double lr);
-  void update_fused(const Batch& batch, double lr) const;
+  void check_step(const std::vector<at::Tensor>& grads, const AdamWStep& how) const;
+  void update(const Batch& batch, const AdamWStep& how);
+  void update_fused(const Batch& batch, const AdamWStep& how) const;
   void update_foreach(const Batch& batch, double lr) const;
 
   AdamWConfig config_;

@@ -68,12 +68,21 @@ AveragedWeights::AveragedWeights(const EmaConfig& config, std::vector<NamedTenso
   }
 }
 
-void AveragedWeights::update(int64_t iteration) {
-  const double beta = ema_beta(config_, iteration);
-  if (config_.kind == Ema::flow_grpo && (iteration + 1) % config_.interval != 0) return;
+DueAverages AveragedWeights::due(int64_t iteration) const {
+  DueAverages out{.beta = ema_beta(config_, iteration), .tensors = std::vector<at::Tensor>(averages_.size())};
+  if (config_.kind == Ema::flow_grpo && (iteration + 1) % config_.interval != 0) return out;
+  for (size_t i = 0; i < averages_.size(); ++i) out.tensors[i] = averages_[i].tensor;
+  return out;
+}
+
+void AveragedWeights::finish(const DueAverages& due) {
+  require(due.tensors.size() == weights_.size(), "EMA: ", due.tensors.size(), " averages due of ",
+          weights_.size(), " weights");
+  const double beta = due.beta;
   std::vector<at::Tensor> averages, weights, cuda_averages, cuda_weights;  // together below
   for (size_t i = 0; i < weights_.size(); ++i) {
-    const at::Tensor &average = averages_[i].tensor, &weight = weights_[i].tensor;
+    const at::Tensor &average = due.tensors[i], &weight = weights_[i].tensor;
+    if (!average.defined()) continue;
     if (beta == 0) {
       average.copy_(weight);
     } else if (weight.is_cuda() && kernels::cuda::takes_average(average, weight)) {

@@ -27,14 +27,25 @@ double ema_power_gamma(double rate);
 // that the initial weights are forgotten.
 double ema_beta(const EmaConfig& config, int64_t iteration);
 
+// The averages that an iteration moves: average = beta average + (1 - beta) weight; with beta 0 the average
+// becomes the weight, whatever it was.
+struct DueAverages {
+  double beta = 0;
+  std::vector<at::Tensor> tensors;  // one a weight, in their order; undefined: not due, or moved already
+};
+
 class AveragedWeights {
  public:
   // The averages start as copies of the weights: float32, or float64 for float64 weights. The weights'
   // storage must stay the same from step to step.
   AveragedWeights(const EmaConfig& config, std::vector<NamedTensor> weights);
 
-  // average = beta average + (1 - beta) weight.
-  void update(int64_t iteration);
+  void update(int64_t iteration) { finish(due(iteration)); }
+
+  // The same in two parts, between which an optimizer may move averages while it has their weights at hand.
+  // It takes them out (AdamW::step).
+  DueAverages due(int64_t iteration) const;
+  void finish(const DueAverages& due);
 
   // The averages under the weights' names; they share storage: copy into them to load.
   const std::vector<NamedTensor>& averages() const { return averages_; }

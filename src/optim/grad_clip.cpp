@@ -122,16 +122,17 @@ void GradClip::handle_nonfinite(const std::vector<NamedTensor>& grads, ClipResul
 }
 
 ClipResult GradClip::operator()(const std::vector<NamedTensor>& grads) {
-  return clip(grads, measure(grads).cpu());
+  const ClipResult result = decide(grads, measure(grads).cpu());
+  if (result.scale < 1) scale_grads(grads, result.scale);
+  return result;
 }
 
-ClipResult GradClip::clip(const std::vector<NamedTensor>& grads, const at::Tensor& measured) {
+ClipResult GradClip::decide(const std::vector<NamedTensor>& grads, const at::Tensor& measured) {
   ClipResult result{.norm = norm_of(measured), .nonfinite = nonfinite_names(grads, measured.slice(0, 1))};
   if (!std::isfinite(result.norm)) handle_nonfinite(grads, result);
   if (result.skip) return result;
   skipped_in_a_row_ = 0;
   if (config_.max_norm > 0) result.scale = std::min(1.0, config_.max_norm / (result.norm + kEpsilon));
-  if (result.scale < 1) scale_grads(grads, result.scale);
   return result;
 }
 

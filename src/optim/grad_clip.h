@@ -25,7 +25,7 @@ ClipConfig clip_config(const OptimConfig& config);
 
 struct ClipResult {
   double norm = 0;    // global norm before clipping; NaN or Inf if the step is to be skipped
-  double scale = 1;   // what the gradients were multiplied with: min(1, max_norm / (norm + 1e-6))
+  double scale = 1;   // what the gradients are to be multiplied with: min(1, max_norm / (norm + 1e-6))
   bool skip = false;  // the caller must not take this step
   std::vector<std::string> nonfinite{};  // gradients of this rank with NaN or Inf
 };
@@ -43,12 +43,14 @@ class GradClip {
   // scaled once.
   ClipResult operator()(const std::vector<NamedTensor>& grads);
 
-  // The same in two parts, for a caller that reads more from the device in one transfer. What the clip goes
-  // by: float64 (1 + N), of all ranks the sum of the norms to the power p (infinity: the largest), then the
-  // norms of the N gradients of this rank that have values. On the device; the host does not wait.
+  // The same in parts, for a caller that reads more from the device in one transfer and whose update scales
+  // the gradients as it reads them (AdamW::step). What the clip goes by: float64 (1 + N), of all ranks the
+  // sum of the norms to the power p (infinity: the largest), then the norms of the N gradients of this rank
+  // that have values. On the device; the host does not wait.
   at::Tensor measure(const std::vector<NamedTensor>& grads) const;
-  // measured: on the CPU.
-  ClipResult clip(const std::vector<NamedTensor>& grads, const at::Tensor& measured);
+  // measured: on the CPU. Changes gradients only where entries are to become 0; `scale` is left to the
+  // caller.
+  ClipResult decide(const std::vector<NamedTensor>& grads, const at::Tensor& measured);
 
   int64_t num_skipped() const { return num_skipped_; }  // steps so far
 

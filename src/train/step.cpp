@@ -229,7 +229,7 @@ StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int6
   // Here the host waits for the device: whether the step is taken depends on the norm.
   const at::Tensor read = at::cat({loss, clip_.measure(grads)}).cpu();
   result.loss = *read.const_data_ptr<double>();
-  const ClipResult clipped = clip_.clip(grads, read.slice(0, 1));
+  const ClipResult clipped = clip_.decide(grads, read.slice(0, 1));
   result.grad_norm = clipped.norm;
   result.skipped = clipped.skip;
   result.lr = config_.train.lr * lr_factor(lr_, step);
@@ -241,8 +241,9 @@ StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int6
   std::vector<at::Tensor> tensors;
   for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);
   before_update();
-  optimizer_.step(tensors, result.lr);
-  if (averaged_) averaged_->update(step);
+  DueAverages due = averaged_ ? averaged_->due(step) : DueAverages{};
+  optimizer_.step(tensors, {.lr = result.lr, .grad_scale = clipped.scale, .averages = &due});
+  if (averaged_) averaged_->finish(due);
   return result;
 }
 

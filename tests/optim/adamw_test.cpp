@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "optim/one_pass.h"
 
 namespace orrery {
 namespace {
@@ -115,6 +116,38 @@ TEST(AdamW, gradients_are_left_as_they_were) {
   EXPECT_TRUE(at::equal(grad, at::full({3}, 2.f)));
 }
 
+TEST(AdamW, scale_and_averages_in_the_step_give_the_bits_of_passes_of_their_own) {
+  struct Types {
+    at::ScalarType weights, grads;
+    bool masters;
+  };
+  const Types all[] = {{at::kFloat, at::kFloat, true},     {at::kFloat, at::kBFloat16, true},
+                       {at::kBFloat16, at::kFloat, true},  {at::kBFloat16, at::kBFloat16, true},
+                       {at::kBFloat16, at::kFloat, false}, {at::kBFloat16, at::kBFloat16, false},
+                       {at::kDouble, at::kDouble, true}};
+  for (const Types& types : all)
+    for (const EmaConfig& ema : test::kAverages) {
+      SCOPED_TRACE(testing::Message() << types.weights << ", gradients " << types.grads << ", masters "
+                                      << types.masters << ", average " << static_cast<int>(ema.kind));
+      const auto make = [&] {
+        std::vector<NamedTensor> weights;
+        for (const char* name : {"a", "b", "c"})
+          weights.push_back({name, random(name, {19, 3}).to(types.weights, false, /*copy=*/true)});
+        return test::Stepper({.master_weights = types.masters, .no_decay = {"b"}}, ema, std::move(weights));
+      };
+      test::Stepper got = make(), want = make();
+      for (uint64_t i = 0; i < 4; ++i) {
+        std::vector<at::Tensor> grads;
+        for (uint64_t k = 0; k < 3; ++k)
+          grads.push_back(Rng(4, "g", {i, k}).normal_tensor({19, 3}).to(types.grads));
+        if (i > 0) grads[i - 1].reset();  // its average moves nevertheless
+        got.in_one(grads, 0.01, static_cast<int64_t>(i));
+        want.in_passes(grads, 0.01, static_cast<int64_t>(i));
+        test::expect_same_bits(got, want);
+      }
+    }
+}
+
 TEST(AdamW, masters_can_be_taken_from_new_weights) {
   at::Tensor weight = at::ones({3}, at::kBFloat16);
   AdamW adamw({}, {{"w", weight}});
@@ -138,6 +171,13 @@ TEST(AdamW, bad_input_is_refused) {
   EXPECT_THROW(adamw.step({}, 0.1), Error);
   EXPECT_THROW(adamw.step({at::ones({2, 3})}, 0.1), Error);
   EXPECT_THROW(adamw.step({at::ones({3, 2})}, NAN), Error);
+  const std::vector<at::Tensor> grads = {at::ones({3, 2})};
+  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .grad_scale = INFINITY}), Error);
+  DueAverages two{.beta = 0.5, .tensors = {at::ones({3, 2}), at::ones({3, 2})}};
+  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .averages = &two}), Error);
+  DueAverages other_shape{.beta = 0.5, .tensors = {at::ones({6})}};
+  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .averages = &other_shape}), Error);
+  EXPECT_TRUE(at::equal(weight, at::ones({3, 2})));
 }
 
 }  // namespace

@@ -63,6 +63,19 @@ TEST(Ema, flow_grpo_updates_at_its_interval) {
   EXPECT_EQ(ema_beta({.kind = Ema::flow_grpo, .decay = 0.9}, 1000), 0.9);
 }
 
+TEST(Ema, finish_moves_what_was_not_taken_out) {
+  at::Tensor a = at::zeros({1}), b = at::zeros({1});
+  AveragedWeights averaged({.kind = Ema::constant, .decay = 0.5}, {{"a", a}, {"b", b}});
+  a.fill_(1);
+  b.fill_(1);
+  DueAverages due = averaged.due(0);
+  EXPECT_EQ(due.beta, 0.5);
+  due.tensors[0].reset();
+  averaged.finish(due);
+  EXPECT_EQ(averaged.averages()[0].tensor.item<float>(), 0);
+  EXPECT_EQ(averaged.averages()[1].tensor.item<float>(), 0.5);
+}
+
 TEST(Ema, swap_lends_the_averages_and_gives_the_weights_back) {
   at::Tensor weight = at::ones({2}, at::kBFloat16);
   const AveragedWeights averaged({}, {{"w", weight}});
@@ -81,6 +94,7 @@ TEST(Ema, bad_settings_are_refused) {
   EXPECT_THROW(ema_beta({.kind = Ema::flow_grpo, .interval = 0}, 0), Error);
   EXPECT_THROW(ema_beta({}, -1), Error);
   EXPECT_THROW(AveragedWeights({}, {{"w", {}}}), Error);
+  EXPECT_THROW(AveragedWeights({}, {{"w", at::zeros({1})}}).finish({}), Error);
 }
 
 }  // namespace

@@ -31,6 +31,17 @@ TEST(GradClip, scales_to_the_limit) {
   EXPECT_NEAR(grads[1].tensor[0][0].item<double>(), 2 / 5., 1e-6);
 }
 
+TEST(GradClip, decide_leaves_the_scaling_to_the_caller) {
+  const std::vector<NamedTensor> grads = three_four(), scaled = three_four();
+  GradClip clip({.max_norm = 1});
+  const ClipResult result = clip.decide(grads, clip.measure(grads).cpu());
+  EXPECT_EQ(result.scale, clip(scaled).scale);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(grads[i].tensor.equal(three_four()[i].tensor));
+    EXPECT_TRUE(scaled[i].tensor.equal(grads[i].tensor.mul(result.scale)));
+  }
+}
+
 TEST(GradClip, leaves_small_gradients_alone) {
   for (const double limit : {10., 0.}) {
     const std::vector<NamedTensor> grads = three_four();

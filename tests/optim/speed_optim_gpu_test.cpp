@@ -40,6 +40,13 @@ TEST(OptimSpeed, of_a_shard) {
     AveragedWeights averaged({.kind = Ema::constant}, weights);
     table.row(has_masters ? "averages of bfloat16 weights" : "averages of float32 weights",
               elements * (has_masters ? 10 : 12), [&] { averaged.update(1); });
+    table.row(
+        has_masters ? "adamw with scale and averages, masters" : "adamw with scale and averages, float32",
+        elements * (has_masters ? 38 : 36), [&] {
+          DueAverages due = averaged.due(1);
+          adamw.step(grads, {.lr = 1e-4, .grad_scale = 0.5, .averages = &due});
+          averaged.finish(due);
+        });
   }
 }
 

@@ -7,11 +7,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// As ATen's lerp: from the nearer end, so that both ends are met.
-__device__ float moved(float average, float weight, float rate) {
-  return rate < 0.5f ? average + rate * (weight - average) : weight - (weight - average) * (1.f - rate);
-}
-
 template <class T>
 __global__ void __launch_bounds__(kThreads) average(const __grid_constant__ AverageTable table) {
   const int t = tensor_of_block(table.first_chunk, table.count);

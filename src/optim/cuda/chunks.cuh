@@ -1,5 +1,6 @@
 #pragma once
-// What the kernels over many tensors share: accesses of four elements, and which tensor a block works on.
+// What the kernels over many tensors share: accesses of four elements, which tensor a block works on, and how
+// an average moves.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -28,6 +29,13 @@ inline __device__ int tensor_of_block(const unsigned* first_chunk, int count) {
     (first_chunk[middle] <= blockIdx.x ? low : high) = middle;
   }
   return low;
+}
+
+// As ATen's lerp: from the nearer end, so that both ends are met. Each rounding is written down: two kernels
+// are to give the same bits.
+inline __device__ float moved(float average, float weight, float rate) {
+  return rate < 0.5f ? __fmaf_rn(rate, weight - average, average)
+                     : __fmaf_rn(1.f - rate, average - weight, weight);
 }
 
 }  // namespace orrery::kernels::cuda

@@ -10,7 +10,8 @@ namespace orrery::kernels::cuda {
 enum class GradType { float32, bfloat16, float16 };
 
 struct AdamWFloats {
-  float keep_weight, keep_avg, add_grad, keep_avg_sq, add_grad_sq, root_of_bias2, eps, step;
+  float grad_scale, keep_weight, keep_avg, add_grad, keep_avg_sq, add_grad_sq, root_of_bias2, eps, step;
+  float average_rate;
 };
 
 // The tensors of one launch. It travels as the kernel's argument, at most 4 KiB, so no copy to the device is
@@ -23,7 +24,8 @@ struct AdamWTable {
   float* exp_avg[kTensorsPerLaunch];
   float* exp_avg_sq[kTensorsPerLaunch];
   const void* grad[kTensorsPerLaunch];
-  void* rounded[kTensorsPerLaunch];  // bfloat16, or null
+  void* rounded[kTensorsPerLaunch];   // bfloat16, or null
+  float* average[kTensorsPerLaunch];  // or null
   int64_t numel[kTensorsPerLaunch];
   unsigned first_chunk[kTensorsPerLaunch + 1];
   bool aligned[kTensorsPerLaunch];  // for accesses of four elements
