@@ -181,6 +181,14 @@ void PlannedRank::forward_backward() {
   mesh_.along({Axis::replicate, Axis::shard, Axis::context}).all_reduce(loss, ReduceOp::mean, "loss").wait();
 }
 
+// Float32 weights and masters on a GPU: one pass, which takes gradients as they are, scales them and moves
+// the averages.
+bool PlannedRank::has_fused_update() const {
+  const Dtype dtype = config_.numerics.dtype;
+  return ceilings_.device != Device::cpu &&
+         (dtype == Dtype::float32 || (dtype == Dtype::bfloat16 && config_.optim.master_weights));
+}
+
 // What GradClip and AdamW take beside what they are given.
 void PlannedRank::make_workspace_of_update(const std::vector<at::Tensor>& gradients) {
   constexpr int64_t kTogether = int64_t{1} << 26;  // elements of AdamW's calls of several weights on a GPU
@@ -193,13 +201,12 @@ void PlannedRank::make_workspace_of_update(const std::vector<at::Tensor>& gradie
   const MemoryTag tag(MemoryUse::workspace);
   const auto make = [](int64_t n, at::ScalarType type) { at::empty({n}, at::device(at::kMeta).dtype(type)); };
   if (ceilings_.device == Device::cpu) return make(largest, at::kDouble);  // a norm in float64 is of a copy
-  const Dtype dtype = config_.numerics.dtype;
+  if (has_fused_update()) return;
   const int64_t together = std::min(all, kTogether + largest);
-  if (dtype == Dtype::float64)  // roots of the second moments
-    make(together, at::kDouble);
-  else if (dtype == Dtype::bfloat16 && !config_.optim.master_weights)  // copies of float32 gradients
-    make(together, at::kBFloat16);
-  // float32 weights and masters have a kernel that takes gradients as they are
+  if (config_.numerics.dtype == Dtype::float64)  // scaled gradients and roots of the second moments
+    make(2 * together, at::kDouble);
+  else  // rounded copies of gradients, of which one is scaled in float32 first
+    make(together + 2 * largest, at::kBFloat16);
 }
 
 // Adds it to the report, so many times: micro-batches between the first and the last are like the first.
@@ -214,13 +221,14 @@ void PlannedRank::count(PlanReport& r, const Moment& m, double times) const {
   for (size_t i = 0; i < m.collectives; ++i) add_traffic(r.traffic, network_.collectives()[i], times);
 }
 
-// The update reads gradients (once more for their norm, and once read and written to scale them) and reads
-// and writes weights, state and averages.
+// The update reads gradients, once more for their norm, and reads and writes weights, state and averages. In
+// passes of their own gradients are also read and written to scale them, and weights read for the averages.
 double PlannedRank::update_bytes() {
   double weights = 0;
   for (const ShardView& w : model_.fsdp->weights()) weights += static_cast<double>(w.local.nbytes());
-  double bytes = 4 * weights + 2 * weights + 2 * bytes_of(step_.optimizer().state());
-  if (step_.averaged()) bytes += weights + 2 * bytes_of(step_.averaged()->averages());
+  double bytes = 2 * weights + 2 * weights + 2 * bytes_of(step_.optimizer().state());
+  if (step_.averaged()) bytes += 2 * bytes_of(step_.averaged()->averages());
+  if (!has_fused_update()) bytes += (step_.averaged() ? 3 : 2) * weights;
   return bytes;
 }
 

@@ -45,6 +45,7 @@ class PlannedRank {
   void forward_backward();
   void make_workspace_of_update(const std::vector<at::Tensor>& gradients);
   void count(PlanReport& report, const Moment& moment, double times) const;
+  bool has_fused_update() const;
   double update_bytes();
 
   const Config& config_;
