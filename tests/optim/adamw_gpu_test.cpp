@@ -137,42 +137,50 @@ TEST_F(CudaAdamW, runs_twice_to_the_same_bits_and_leaves_what_has_no_gradient) {
   EXPECT_FALSE(at::equal(first.weights[0].tensor, second.weights[0].tensor));
 }
 
-// More tensors than a launch takes, aligned or not, one in five of them without a gradient.
-TEST_F(CudaAdamW, scales_and_averages_in_its_pass_to_the_bits_of_passes_of_their_own) {
-  constexpr int64_t kCopies = 15;
-  const auto drawn = weights_of(cpu, at::kFloat, at::kFloat, 0, kCopies);
-  const auto run = [&](at::ScalarType type, bool masters, at::ScalarType grad_type, const EmaConfig& ema,
-                       int64_t offset) {
-    const auto make = [&] {
-      auto weights = weights_of(cuda, type, at::kFloat, offset, kCopies);
-      AdamWConfig config = kConfig;
-      config.master_weights = masters;
-      return test::Stepper(config, ema, std::move(weights));
-    };
-    test::Stepper got = make(), want = make();
+// Three clipped steps, each without the gradients of one weight in five.
+struct OnePassCase {
+  at::ScalarType weights, grads;
+  bool masters;
+  EmaConfig ema;
+  int64_t offset, copies;
+
+  bool is_fused() const { return weights == at::kFloat || masters; }
+  test::Stepper stepper(c10::Device device) const {
+    AdamWConfig config = kConfig;
+    config.master_weights = masters;
+    return {config, ema, weights_of(device, weights, at::kFloat, offset, copies)};
+  }
+  void run(c10::Device device) const {
+    SCOPED_TRACE(testing::Message() << weights << ", gradients " << grads << ", masters " << masters
+                                    << ", average " << static_cast<int>(ema.kind) << ", offset " << offset);
+    const auto drawn = weights_of(device, grads, at::kFloat, offset, copies);
+    test::Stepper got = stepper(device), want = stepper(device);
     for (int64_t i = 0; i < 3; ++i) {
-      std::vector<at::Tensor> grads;
-      for (size_t k = 0; k < drawn.size(); ++k)
-        grads.push_back((k + static_cast<size_t>(i)) % 5 == 4
-                            ? at::Tensor()
-                            : drawn[k].tensor.mul(i + 1).to(cuda).to(grad_type));
-      const DueAverages left = got.in_one(grads, 0.01, i);
-      want.in_passes(grads, 0.01, i);
-      test::expect_same_bits(got, want);
-      const bool is_taken = (type == at::kFloat || masters) && left.beta > 0;
-      for (size_t k = 0; k < grads.size() && is_taken; ++k)
-        EXPECT_FALSE(left.tensors[k].defined() && grads[k].defined()) << "average " << k;
+      std::vector<at::Tensor> values;
+      for (int64_t k = 0; k < std::ssize(drawn); ++k)
+        values.push_back((k + i) % 5 == 4 ? at::Tensor() : drawn[static_cast<size_t>(k)].tensor);
+      const DueAverages left = got.in_one(values, 0.01, i);
+      want.in_passes(values, 0.01, i);
+      for (size_t k = 0; k < values.size() && is_fused() && left.beta > 0; ++k)
+        EXPECT_FALSE(left.tensors[k].defined() && values[k].defined()) << "average " << k;
     }
-  };
+    test::expect_same_bits(got, want);
+  }
+};
+
+TEST_F(CudaAdamW, scales_and_averages_in_its_pass_to_the_bits_of_passes_of_their_own) {
   for (const EmaConfig& ema : test::kAverages)
     for (const int64_t offset : {0, 1})
       for (const at::ScalarType grads : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble}) {
-        SCOPED_TRACE(testing::Message() << "average " << static_cast<int>(ema.kind) << ", offset " << offset
-                                        << ", gradients " << grads);
-        run(at::kFloat, true, grads, ema, offset);
-        run(at::kBFloat16, true, grads, ema, offset);
-        if (grads != at::kHalf) run(at::kBFloat16, false, grads, ema, offset);
+        OnePassCase{at::kFloat, grads, true, ema, offset, 1}.run(cuda);
+        OnePassCase{at::kBFloat16, grads, true, ema, offset, 1}.run(cuda);
+        OnePassCase{at::kBFloat16, grads, false, ema, offset, 1}.run(cuda);
       }
+}
+
+TEST_F(CudaAdamW, scales_and_averages_more_tensors_than_a_launch_takes) {
+  OnePassCase{at::kFloat, at::kFloat, true, test::kAverages[1], 1, 15}.run(cuda);
+  OnePassCase{at::kBFloat16, at::kBFloat16, true, test::kAverages[1], 0, 15}.run(cuda);
 }
 
 TEST_F(CudaAdamW, averages_follow_those_on_the_cpu) {
