@@ -8,8 +8,8 @@
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/norm.h"
+#include "ops/norm_rope.h"
 #include "ops/numeric.h"
-#include "ops/rope.h"
 #include "ops/shape.h"
 
 namespace orrery {
@@ -63,12 +63,16 @@ void add_attention(std::vector<OpCase>& cases, const Sizes& s) {
   attention("attention, self", mine, s.tokens() * s.context, s.tokens() * s.context);
   attention("attention, cross", heads, s.tokens(), s.text);
   const Shape q = {s.clips, s.tokens(), heads, dim}, angles = {s.tokens(), dim / 2};
-  cases.push_back({"rms_norm of queries", {{q, s.type}, {{dim}, s.type}}, [](const Variables& v) {
+  const HeadSplit split{.receivers = heads % s.context == 0 ? s.context : 1};
+  cases.push_back({"rms_norm of text queries", {{q, s.type}, {{dim}, s.type}}, [](const Variables& v) {
                      return ops::rms_norm(v[0], v[1], 1e-6);
                    }});
-  cases.push_back({"rope",
-                   {{q, s.type}, {angles, acc_type(s.type), false}, {angles, acc_type(s.type), false}},
-                   [](const Variables& v) { return ops::rope(v[0], v[1].value(), v[2].value()); }});
+  cases.push_back(
+      {"rms_norm_rope of queries",
+       {{q, s.type}, {{dim}, s.type}, {angles, acc_type(s.type), false}, {angles, acc_type(s.type), false}},
+       [split](const Variables& v) {
+         return ops::rms_norm_rope(v[0], v[1], 1e-6, v[2].value(), v[3].value(), split);
+       }});
 }
 
 void add_the_rest(std::vector<OpCase>& cases, const Sizes& s) {

@@ -1,7 +1,7 @@
 #include "model/attention.h"
 
 #include "base/error.h"
-#include "ops/rope.h"
+#include "ops/norm_rope.h"
 #include "ops/shape.h"
 
 namespace orrery {
@@ -22,13 +22,19 @@ Attention::Attention(Module* parent, std::string name, int64_t dim, int64_t cont
 Variable Attention::operator()(const Variable& x_BSD, const Variable& context_BNC,
                                const RopeTable* rope) const {
   const Scope scope(*this);
-  const auto split = [&](const Variable& v) {
+  const auto in_heads = [&](const Variable& v) {
     return ops::reshape(v, {v.size(0), v.size(1), heads, head_dim});
   };
-  const auto turned = [&](const Variable& v) { return rope ? ops::rope(v, rope->cos, rope->sin) : v; };
-  const Variable out_BSND = attention([&] { return turned(q_norm(split(q_proj(x_BSD)))); },
-                                      [&] { return turned(k_norm(split(k_proj(context_BNC)))); },
-                                      [&] { return split(v_proj(context_BNC)); });
+  const auto normed = [&](const RmsNorm& norm, const Variable& v, const HeadSplit& wish) {
+    if (!rope) return norm(v);
+    const Scope of_norm(norm);
+    return ops::rms_norm_rope(v, norm.weight, RmsNorm::kEps, rope->cos, rope->sin,
+                              wish.divides(heads) ? wish : HeadSplit{});
+  };
+  const Variable out_BSND =
+      attention([&](const HeadSplit& wish) { return normed(q_norm, in_heads(q_proj(x_BSD)), wish); },
+                [&](const HeadSplit& wish) { return normed(k_norm, in_heads(k_proj(context_BNC)), wish); },
+                [&] { return in_heads(v_proj(context_BNC)); });
   return output_proj(ops::reshape(out_BSND, {x_BSD.size(0), x_BSD.size(1), heads * head_dim}));
 }
 

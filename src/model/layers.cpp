@@ -28,7 +28,7 @@ RmsNorm::RmsNorm(Module* parent, std::string name, int64_t dim)
 
 Variable RmsNorm::operator()(const Variable& x) const {
   const Scope scope(*this);
-  return ops::rms_norm(x, weight, 1e-6);
+  return ops::rms_norm(x, weight, kEps);
 }
 
 Mlp::Mlp(Module* parent, std::string name, int64_t dim, int64_t hidden)

@@ -17,9 +17,10 @@ struct Linear final : Module {
   Variable operator()(const Variable& x) const;
 };
 
-// rms_norm over the last dim, eps 1e-6.
+// rms_norm over the last dim.
 struct RmsNorm final : Module {
   RmsNorm(Module* parent, std::string name, int64_t dim);
+  static constexpr double kEps = 1e-6;
   Parameter weight;  // (dim)
   Variable operator()(const Variable& x) const;
 };

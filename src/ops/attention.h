@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "autograd/variable.h"
+#include "ops/head_split.h"
 
 namespace orrery {
 
@@ -24,17 +25,23 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v);
 
 using AttentionFn = std::function<Variable(const Variable& q, const Variable& k, const Variable& v)>;
 
-// A variable that is made when it is asked for. Ask once.
+// Heads (B,S,n,d) that are made when they are asked for. Ask once.
 class Deferred {
  public:
-  Deferred(const Variable& made) : make_([made] { return made; }) {}  // NOLINT: a variable is one
+  Deferred(const Variable& made) : make_([made](const HeadSplit&) { return made; }) {}  // NOLINT: one as well
   template <class Make>
   requires std::same_as<std::invoke_result_t<Make&>, Variable> Deferred(Make make)  // NOLINT
+      : make_([make = std::move(make)](const HeadSplit&) { return make(); }) {}
+  template <class Make>
+  requires std::same_as<std::invoke_result_t<Make&, const HeadSplit&>, Variable> Deferred(
+      Make make)  // NOLINT
       : make_(std::move(make)) {}
-  Variable operator()() const { return make_(); }
+  Variable operator()() const { return make_({}); }
+  // Who makes them may split them so (ops/head_split.h), where that costs nothing, or may not.
+  Variable operator()(const HeadSplit& wish) const { return make_(wish); }
 
  private:
-  std::function<Variable()> make_;
+  std::function<Variable(const HeadSplit&)> make_;
 };
 
 // Asks for q, then k, then v, so that it can make use of one while the next is made.

@@ -8,8 +8,16 @@
 
 #include "ops/conv3d.h"
 #include "ops/conv_input.h"
+#include "ops/head_split.h"
 
 namespace orrery::kernels {
+
+// What happens to normalised heads: rotation by angles with these cosines and sines (S,d/2), in the
+// accumulation type, and the split.
+struct HeadTurn {
+  at::Tensor cos, sin;
+  HeadSplit split;
+};
 
 // The buffer of ops/conv_input.h for what is `middle` (B,C,T,H,W), of like's type and device: the halo is
 // filled with history and zeros, the middle is not. On a GPU its memory is in the order B, T, H, W, C.
@@ -73,6 +81,10 @@ RmsNormGrads rms_norm_backward(const at::Tensor& dout, const RmsNormSaved& saved
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 // The rotation by the opposite angles.
 at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+
+// rope of rms_norm of x (B,S,n,d), rounded after each, split as turn says; dout is split likewise.
+RmsNorm rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const HeadTurn& turn);
+RmsNormGrads rms_norm_rope_backward(const at::Tensor& dout, const RmsNormSaved& saved, const HeadTurn& turn);
 
 // softmax(q k^T * scale) v for q, k, v (B,S,n,d) -> out (B,Sq,n,d) and log-sum-exp (B,n,Sq) of the scaled
 // scores.
@@ -161,6 +173,10 @@ cpu::RmsNorm rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps)
 cpu::RmsNormGrads rms_norm_backward(const at::Tensor& dout, const cpu::RmsNormSaved& saved);
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+// With the bits of rms_norm and rope above, and of their backward.
+cpu::RmsNorm rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const HeadTurn& turn);
+cpu::RmsNormGrads rms_norm_rope_backward(const at::Tensor& dout, const cpu::RmsNormSaved& saved,
+                                         const HeadTurn& turn);
 
 // cuDNN's fused kernels: bfloat16 and float16, head sizes in multiples of 8. They add up in float32 block by
 // block, so results differ from the twin's by roundings, and lse is float32. In backward dq differs from run

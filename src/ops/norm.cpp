@@ -3,6 +3,7 @@
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "ops/kernels.h"
+#include "ops/norm_jvp.h"
 #include "ops/numeric.h"
 
 namespace orrery {
@@ -28,20 +29,19 @@ class RmsNorm final : public Op {
                                        .wants_dweight = s.needs_grad(1)});
     return {dx, dweight};
   }
-  Tensors jvp(const Saved& s, const Tensors& t) const override {
-    const at::Tensor norm = to_acc(s.in(0)) * s.out(1);
-    return {(project(s, norm, to_acc(t[0])) * to_acc(s.in(1)) + norm * to_acc(t[1])).to(s.in_dtype(0))};
-  }
+  Tensors jvp(const Saved& s, const Tensors& t) const override { return {rms_norm_jvp(s, t)}; }
 
  private:
-  // The Jacobian of x -> x / rms(x).
-  static at::Tensor project(const Saved& s, const at::Tensor& norm, const at::Tensor& v) {
-    return s.out(1) * (v - norm * (v * norm).mean(-1, true));
-  }
   double eps_;
 };
 
 }  // namespace
+
+at::Tensor rms_norm_jvp(const Saved& s, const Tensors& t) {
+  const at::Tensor norm = to_acc(s.in(0)) * s.out(1), v = to_acc(t[0]);
+  const at::Tensor projected = s.out(1) * (v - norm * (v * norm).mean(-1, true));  // Jacobian of x / rms(x)
+  return (projected * to_acc(s.in(1)) + norm * to_acc(t[1])).to(s.in_dtype(0));
+}
 
 Variable ops::rms_norm(const Variable& x, const Variable& weight, double eps) {
   require(weight.dim() == 1 && weight.size(0) == x.size(-1), "rms_norm: weight ",

@@ -90,17 +90,28 @@ void HeadExchange::launch(Journey& j, const std::vector<at::Tensor>& pieces, con
   j.work = comm_.exchange_with_others(j.received, j.sent, out_counts, counts(j, sent_lengths), label);
 }
 
-void HeadExchange::send_heads(Kind kind, const at::Tensor& x, const std::string& label) {
+// pieces (B,S,n',d), one for each rank.
+void HeadExchange::launch_heads(Journey& j, const std::vector<at::Tensor>& pieces, const std::string& label) {
   const int rank = comm_.rank();
-  std::vector<at::Tensor> pieces;
-  for (const HeadRange& range : heads_) pieces.push_back(x.narrow(kHeads, range.begin, range.length));
-  Journey& j = journey(kind) = {};
-  j.batch = x.size(0), j.tokens = x.size(kTokens), j.channels = x.size(3);
+  const at::Tensor& own = pieces[rank];
+  j.batch = own.size(0), j.tokens = own.size(kTokens), j.channels = own.size(3);
   j.lengths = Counts(comm_.size(), heads_[rank].length);
   launch(j, pieces, lengths(), label);
   if (j.batch > 1) return;
   copy_runs(pieces_of(j)[rank], j.own);  // tokens of ranks lie one after the other: this is its place
   j.own.reset();
+}
+
+void HeadExchange::send_heads(Kind kind, const at::Tensor& x, const std::string& label) {
+  std::vector<at::Tensor> pieces;
+  for (const HeadRange& range : heads_) pieces.push_back(x.narrow(kHeads, range.begin, range.length));
+  launch_heads(journey(kind) = {}, pieces, label);
+}
+
+void HeadExchange::send_split(Kind kind, const at::Tensor& x, const std::string& label) {
+  Journey& j = journey(kind) = {};
+  j.sent = x.view(-1);
+  launch_heads(j, x.unbind(), label);
 }
 
 at::Tensor HeadExchange::tokens(Kind kind) {
@@ -135,6 +146,13 @@ void HeadExchange::heads(Kind kind, const at::Tensor& x) {
   pieces[comm_.rank()] = std::move(j.own);
   for (size_t r = 0; r < pieces.size(); ++r)
     copy_runs(x.narrow(kHeads, heads_[r].begin, heads_[r].length), pieces[r]);
+}
+
+at::Tensor HeadExchange::split(Kind kind) {
+  Journey j = std::exchange(journey(kind), {});
+  copy_runs(pieces_of(j)[comm_.rank()], j.own);  // while the others are on their way
+  j.work.wait();
+  return j.received.view({comm_.size(), j.batch, j.tokens, j.lengths[0], j.channels});
 }
 
 }  // namespace orrery

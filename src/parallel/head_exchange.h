@@ -28,6 +28,8 @@ class HeadExchange {
 
   // x (B,S,n,d), all heads of this rank's S tokens: this group's heads leave.
   void send_heads(Kind kind, const at::Tensor& x, const std::string& label);
+  // The same where they lie as they leave: x (c,B,S,n',d) contiguous, each rank's n' heads; equal on all.
+  void send_split(Kind kind, const at::Tensor& x, const std::string& label);
   // Waits; (B,cS,n',d): all tokens, in order of ranks, of this rank's n' heads.
   at::Tensor tokens(Kind kind);
 
@@ -35,6 +37,8 @@ class HeadExchange {
   void send_tokens(Kind kind, const at::Tensor& y, const std::string& label);
   // Waits; writes this group's heads of x (B,S,n,d).
   void heads(Kind kind, const at::Tensor& x);
+  // Waits; (c,B,S,n',d) as they came.
+  at::Tensor split(Kind kind);
 
  private:
   struct Journey {
@@ -51,6 +55,7 @@ class HeadExchange {
   std::vector<at::Tensor> pieces_of(const Journey& journey) const;
   void launch(Journey& journey, const std::vector<at::Tensor>& pieces, const Counts& lengths,
               const std::string& label);
+  void launch_heads(Journey& journey, const std::vector<at::Tensor>& pieces, const std::string& label);
   at::Tensor sent_pieces(const std::vector<at::Tensor>& pieces) const;
 
   Comm& comm_;

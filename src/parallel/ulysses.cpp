@@ -1,6 +1,7 @@
 #include "parallel/ulysses.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
 #include <array>
 
@@ -16,6 +17,14 @@ using Flights = std::vector<std::shared_ptr<HeadExchange>>;
 using Kind = HeadExchange::Kind;
 
 const int64_t kTokens = 1, kHeads = 2;  // dimensions of (B,S,n,d)
+
+bool is_split(at::IntArrayRef shape) {  // ops/head_split.h
+  return shape.size() == 6;
+}
+Shape shape_of_heads(const Variable& x) {
+  if (!is_split(x.shape())) return x.shape();
+  return {x.size(2), x.size(3), x.size(0) * x.size(1) * x.size(4), x.size(5)};
+}
 
 // The two halves of an exchange: one op sends, another one receives what the first left in their common
 // HeadExchange. Between them on the tape is a token without elements, so that whoever reads the second's
@@ -48,7 +57,7 @@ class UlyssesOp : public Op {
   std::string scope_;
 };
 
-// q, k or v (B,S,n,d) -> a token for each group of heads.
+// q, k or v (B,S,n,d), or split (groups,c,B,S,n',d) -> a token for each group of heads.
 class SendHeads final : public UlyssesOp {
  public:
   using UlyssesOp::UlyssesOp;
@@ -56,6 +65,7 @@ class SendHeads final : public UlyssesOp {
   Tensors forward(const Tensors& in) const override { return send(in[0], Kind::value); }
   Tensors jvp(const Saved&, const Tensors& t) const override { return send(t[0], Kind::tangent); }
   Tensors backward(const Saved& s, const Tensors& dout) const override {
+    if (is_split(s.in_shape(0))) return {received_split()};
     const at::Tensor din = at::empty(s.in_shape(0), dout[0].options());
     for (auto flight = flights_.rbegin(); flight != flights_.rend(); ++flight)
       (*flight)->heads(Kind::gradient, din);
@@ -65,11 +75,19 @@ class SendHeads final : public UlyssesOp {
  private:
   Tensors send(const at::Tensor& x, Kind kind) const {
     Tensors tokens;
-    for (const auto& flight : flights_) {
-      flight->send_heads(kind, x, label(kind));
+    for (size_t g = 0; g < flights_.size(); ++g) {
+      if (is_split(x.sizes()))
+        flights_[g]->send_split(kind, x[static_cast<int64_t>(g)], label(kind));
+      else
+        flights_[g]->send_heads(kind, x, label(kind));
       tokens.push_back(token(x));
     }
     return tokens;
+  }
+  at::Tensor received_split() const {
+    Tensors groups(flights_.size());
+    for (size_t g = groups.size(); g-- > 0;) groups[g] = flights_[g]->split(Kind::gradient);
+    return groups.size() == 1 ? groups[0].unsqueeze(0) : at::stack(groups);
   }
 };
 
@@ -143,16 +161,17 @@ class ReceiveHeads final : public UlyssesOp {
   Shape shape_;
 };
 
-void check(const Variable& q, const Comm& comm) {
-  require(q.dim() == 4 && q.size(kTokens) > 0 && q.size(kHeads) > 0, "ulysses: q is ",
-          at::IntArrayRef(q.shape()), ", wanted (B,S,n,d)");
-  require(q.size(kHeads) >= comm.size(), "ulysses: ", q.size(kHeads), " heads for the ", comm.size(),
-          " ranks of ", comm.name(), "; parallel.context may be at most the number of heads");
+void check(const Shape& q, const Comm& comm) {
+  require(q.size() == 4 && q[kTokens] > 0 && q[kHeads] > 0, "ulysses: q is ", at::IntArrayRef(q),
+          ", wanted (B,S,n,d)");
+  require(q[kHeads] >= comm.size(), "ulysses: ", q[kHeads], " heads for the ", comm.size(), " ranks of ",
+          comm.name(), "; parallel.context may be at most the number of heads");
 }
 
 void check_like_q(const Variable& x, std::string_view name, const Shape& shape, at::ScalarType dtype) {
-  require(x.shape() == shape, "ulysses: q is ", at::IntArrayRef(shape), ", ", name, " ",
-          at::IntArrayRef(x.shape()), "; only self-attention is spread over ranks, cross-attention is local");
+  const Shape own = shape_of_heads(x);
+  require(own == shape, "ulysses: q is ", at::IntArrayRef(shape), ", ", name, " ", at::IntArrayRef(own),
+          "; only self-attention is spread over ranks, cross-attention is local");
   require(x.dtype() == dtype, "ulysses: q is ", dtype, ", ", name, " ", x.dtype());
 }
 
@@ -161,11 +180,12 @@ class Spread {
  public:
   explicit Spread(const ContextGroup& group) : group_(group), comm_(*group.comm) {}
 
-  void send(const Variable& x, const std::string& name) {
+  void send(const Deferred& make, const std::string& name) {
+    const Variable x = make(HeadSplit{.receivers = comm_.size(), .groups = group_.head_groups});
     if (name == "q") {
-      check(x, comm_);
-      shape_ = x.shape(), dtype_ = x.dtype();
-      heads_ = head_groups(x.size(kHeads), comm_.size(), group_.head_groups);
+      shape_ = shape_of_heads(x), dtype_ = x.dtype();
+      check(shape_, comm_);
+      heads_ = head_groups(shape_[kHeads], comm_.size(), group_.head_groups);
     }
     check_like_q(x, name, shape_, dtype_);
     sent_.push_back(exchanges());
@@ -214,9 +234,9 @@ DeferredAttentionFn ulysses(std::shared_ptr<const ContextGroup> group, Attention
                                                               const Deferred& v) {
     if (group->size() == 1) return deferred(local)(q, k, v);
     Spread spread(*group);
-    spread.send(q(), "q");
-    spread.send(k(), "k");
-    spread.send(v(), "v");
+    spread.send(q, "q");
+    spread.send(k, "k");
+    spread.send(v, "v");
     return spread.attend(local);
   };
 }

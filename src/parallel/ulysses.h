@@ -35,7 +35,8 @@ struct ContextGroup {
 // with all n heads, as many on every rank; calls local with (B,cS,n',d), all tokens in the order of ranks
 // (which is time's) and this rank's heads; returns (B,S,n,d). Elements are moved and never rounded. q leaves
 // before k is made, and k before v, so that two of three journeys are hidden behind projections; in backward
-// v's gradient comes first, and the others travel while it is used.
+// v's gradient comes first, and the others travel while it is used. Whoever makes q, k and v may split them
+// over the ranks at once (ops/head_split.h), which spares a copy on each side of a journey.
 //
 // The heads of a rank may be cut into groups: the first is attended to while the others' q, k and v come in,
 // and its results leave while the next is. The bits do not depend on it where attention's of a head do not

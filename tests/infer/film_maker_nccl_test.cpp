@@ -108,14 +108,20 @@ void FilmTimesNccl::tell_time_of_released_size(const test::FilmLayout& layout) {
   EXPECT_GT(film.slice(0, 0, 93, 46).to(at::kDouble).std().item().toDouble(), 1);
   std::printf(
       "speed: a film of 93 x 704 x 1280, 35 steps with guidance, on %d GPUs "
-      "(context %d x branches %d): %.1f s in all (denoising %.1f s, encode %.2f s, decode %.2f s)\n",
-      test_world().size(), layout.context, layout.branches, seconds, parts.denoise_s, parts.encode_s,
-      parts.decode_s);
+      "(context %d x branches %d, heads in %lld groups): %.1f s in all (denoising %.1f s, encode %.2f s, "
+      "decode %.2f s)\n",
+      test_world().size(), layout.context, layout.branches, static_cast<long long>(layout.head_groups),
+      seconds, parts.denoise_s, parts.encode_s, parts.decode_s);
   std::fflush(stdout);
 }
 
 TEST_F(FilmTimesNccl, Speed_of_a_film_of_the_released_size) {
   tell_time_of_released_size(layouts()[0]);
+}
+
+TEST_F(FilmTimesNccl, Speed_of_a_film_of_the_released_size_with_heads_in_groups) {
+  if (test_world().size() == 1) GTEST_SKIP() << "one rank";
+  tell_time_of_released_size({.context = test_world().size(), .head_groups = 2});
 }
 
 TEST_F(FilmTimesNccl, Speed_of_a_film_of_the_released_size_with_branches) {

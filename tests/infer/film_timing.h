@@ -14,6 +14,7 @@ namespace orrery::test {
 
 struct FilmLayout {
   int context = 1, branches = 1;
+  int64_t head_groups = 1;
 };
 inline std::vector<FilmLayout> film_layouts(int ranks) {
   if (ranks % 2 != 0) return {{ranks, 1}};
@@ -62,7 +63,9 @@ inline TimedFilm timed_film(const Config& c, const FilmParty& party, const FilmL
   draw_weights(net);
   const RunTokenizer tokenizer = tokenizer_of_weights(
       "/none", c, party.device, is_shared ? row_exchange(mesh.along({Axis::shard, Axis::context})) : nullptr);
-  FilmMaker maker(c, net, *tokenizer.tokenizer,
+  Config grouped = c;
+  grouped.parallel.head_groups = layout.head_groups;
+  FilmMaker maker(grouped, net, *tokenizer.tokenizer,
                   {.context = &mesh.context(),
                    .branches = &mesh.shard(),
                    .all = all.get(),

@@ -316,6 +316,43 @@ TEST_P(FusedHeads, rope_has_the_bits_of_the_twin_both_ways) {
   EXPECT_TRUE(same_bits(cuda::rope(shifted(ac), cc, sc), cpu::rope(a, cos, sin))) << "x not aligned";
 }
 
+// Against the two kernels it stands for; backward also against the twin in float64, of the same roundings.
+TEST_P(FusedHeads, rms_norm_rope_is_both_however_it_is_split) {
+  const at::Tensor a = x("x"), dout = x("dout"), weight = modulation("weight");
+  if (a.size(-1) % 2 != 0) GTEST_SKIP() << "rope takes pairs";
+  const at::Tensor angle = draw("angle", {a.size(1), a.size(3) / 2}, at::kFloat), cos = angle.cos(),
+                   sin = angle.sin();
+  const auto rms = cuda::rms_norm(a.cuda(), weight.cuda(), 1e-6);
+  const at::Tensor y = cuda::rope(rms.y, cos.cuda(), sin.cuda());
+  const auto want = cpu::rms_norm_backward(in_double(cpu::rope_inverse(dout, cos, sin)),
+                                           {.x = in_double(a),
+                                            .weight = in_double(weight),
+                                            .rstd = cpu::rms_norm(in_double(a), in_double(weight), 1e-6).rstd,
+                                            .wants_dx = true,
+                                            .wants_dweight = true});
+  for (const HeadSplit split :
+       {HeadSplit{}, HeadSplit{.receivers = 2, .groups = 1}, HeadSplit{.receivers = 2, .groups = 2},
+        HeadSplit{.receivers = 7, .groups = 1}}) {
+    if (!split.divides(a.size(2))) continue;
+    const kernels::HeadTurn turn{cos.cuda(), sin.cuda(), split};
+    const auto got = cuda::rms_norm_rope(turned(a.cuda()), weight.cuda(), 1e-6, turn);
+    EXPECT_TRUE(same_bits(joined_heads(got.y, split), y)) << split.receivers << " x " << split.groups;
+    EXPECT_TRUE(same_bits(got.rstd, rms.rstd));
+    const auto run = [&](const at::Tensor& g) {
+      return cuda::rms_norm_rope_backward(
+          g,
+          {.x = a.cuda(), .weight = weight.cuda(), .rstd = rms.rstd, .wants_dx = true, .wants_dweight = true},
+          turn);
+    };
+    const at::Tensor g = split_heads(dout.cuda(), split);
+    const cpu::RmsNormGrads grads = run(g), again = run(shifted(g));
+    EXPECT_TRUE(within(grads.dx, want.dx, rounding(type()), kSums))
+        << split.receivers << " x " << split.groups;
+    EXPECT_TRUE(within(grads.dweight, want.dweight, rounding(type()), kSums)) << split.receivers;
+    EXPECT_TRUE(same_bits(again.dx, grads.dx) && same_bits(again.dweight, grads.dweight)) << "not aligned";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Shapes, FusedHeads,
     testing::Combine(kTypes, testing::Values(Shapes{{2, 3, 4, 128}, {128}}, Shapes{{1, 700, 7, 128}, {128}},

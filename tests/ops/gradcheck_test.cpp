@@ -17,6 +17,7 @@
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/norm.h"
+#include "ops/norm_rope.h"
 #include "ops/reduce.h"
 #include "ops/rope.h"
 #include "ops/shape.h"
@@ -51,6 +52,16 @@ TEST(Gradcheck, rope) {
   const at::Tensor angle = random({5, 3}, 9);
   gradcheck([&](V in) { return Variables{ops::rope(in[0], angle.cos(), angle.sin())}; },
             {random({2, 5, 2, 6}, 1)});
+}
+
+TEST(Gradcheck, rms_norm_rope_whole_and_split) {
+  const at::Tensor angle = random({5, 3}, 9);
+  for (const HeadSplit split : {HeadSplit{}, HeadSplit{.receivers = 2, .groups = 3}})
+    gradcheck(
+        [&](V in) {
+          return Variables{ops::rms_norm_rope(in[0], in[1], 1e-6, angle.cos(), angle.sin(), split)};
+        },
+        {random({2, 5, 6, 6}, 1), random({6}, 2)});
 }
 
 TEST(Gradcheck, attention_of_unequal_lengths) {

@@ -73,6 +73,14 @@ TEST_F(FusedSpeed, of_heads) {
   table.row("rms_norm backward", 3 * bytes, [&] { kernels::cuda::rms_norm_backward(dout, saved); });
   table.row("rope", 2 * bytes, [&] { kernels::cuda::rope(x, cos, sin); });
   table.row("rope inverse", 2 * bytes, [&] { kernels::cuda::rope_inverse(x, cos, sin); });
+  for (const int64_t receivers : {1, 4}) {
+    const kernels::HeadTurn turn{cos, sin, {.receivers = receivers, .groups = 1}};
+    const at::Tensor split = split_heads(dout, turn.split);
+    std::printf("speed: heads for %lld receivers\n", static_cast<long long>(receivers));
+    table.row("rms_norm_rope", 2 * bytes, [&] { kernels::cuda::rms_norm_rope(x, weight, 1e-6, turn); });
+    table.row("rms_norm_rope backward", 3 * bytes,
+              [&] { kernels::cuda::rms_norm_rope_backward(split, saved, turn); });
+  }
 }
 
 TEST_F(FusedSpeed, of_gelu_in_aten) {

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "ops/elementwise.h"
+#include "ops/norm_rope.h"
 #include "parallel/context_split.h"
 #include "parallel/head_exchange.h"
 #include "world.h"
@@ -151,6 +152,40 @@ TEST(UlyssesMpi, groups_of_heads_change_no_bit) {
           EXPECT_TRUE(at::equal(runs[i].tangent, runs[0].tangent)) << i;
           for (size_t j = 0; j < 3; ++j) EXPECT_TRUE(at::equal(runs[i].grads[j], runs[0].grads[j])) << i << j;
         }
+      }
+  });
+}
+
+// Queries and keys that are made as the exchange wishes to have them, or not.
+TEST(UlyssesMpi, heads_that_come_split_change_no_bit) {
+  for_each_group([](Comm& comm) {
+    const auto local = [&](const at::Tensor& x) { return local_frames(x, 1, comm); };
+    for (const int64_t batch : {1, 2})
+      for (const int64_t groups : {1, 2}) {
+        const Clip clip{batch, 5, 2 * comm.size(), 8, at::kFloat};
+        const auto group = std::make_shared<ContextGroup>(ContextGroup{.comm = &comm, .head_groups = groups});
+        const at::Tensor angle = Rng(5, "angle").normal_tensor({5, 4});
+        const Variable weight(Rng(5, "weight").normal_tensor({8}));
+        const DeferredAttentionFn spread = ulysses(group, ops::attention);
+        int split_calls = 0;
+        const auto run = [&](bool follows) {
+          const AttentionFn attention = [&](const Variable& q, const Variable& k, const Variable& v) {
+            const auto made = [&](const Variable& x) {
+              return Deferred([&, x](const HeadSplit& wish) {
+                split_calls += follows ? 1 : 0;
+                return ops::rms_norm_rope(x, weight, 1e-6, angle.cos(), angle.sin(),
+                                          follows ? wish : HeadSplit{});
+              });
+            };
+            return spread(made(q), made(k), v);
+          };
+          return run_attention(attention, clip, comm.size(), local);
+        };
+        const Outcome plain = run(false), split = run(true);
+        EXPECT_EQ(split_calls, 2);
+        EXPECT_TRUE(at::equal(split.out, plain.out)) << batch << groups;
+        EXPECT_TRUE(at::equal(split.tangent, plain.tangent)) << batch << groups;
+        for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(at::equal(split.grads[i], plain.grads[i])) << i;
       }
   });
 }

@@ -18,4 +18,13 @@ at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Te
   return rope(x, cos, at::neg(sin));
 }
 
+RmsNorm rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const HeadTurn& turn) {
+  auto [y, rstd] = rms_norm(x, weight, eps);
+  return {split_heads(rope(y, turn.cos, turn.sin), turn.split), rstd};
+}
+
+RmsNormGrads rms_norm_rope_backward(const at::Tensor& dout, const RmsNormSaved& saved, const HeadTurn& turn) {
+  return rms_norm_backward(rope_inverse(joined_heads(dout, turn.split), turn.cos, turn.sin), saved);
+}
+
 }  // namespace orrery::kernels::cpu

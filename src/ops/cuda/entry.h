@@ -117,6 +117,38 @@ struct Rope {
 constexpr int64_t kMaxRopeThreads = (int64_t{1} << 31) - 1;  // tokens * heads * half may not exceed it
 void launch(const Rope& args, Type type, cudaStream_t stream);
 
+// Heads (tokens, heads, 2 * half) split as ops/head_split.h says: part p holds heads p * heads / parts and
+// on, dense, and lies in slot p % groups * receivers + p / groups.
+struct HeadSlots {
+  int64_t receivers, groups;
+};
+
+// y = rope of rms_norm of x (tokens, heads, 2 * half), the first rounded before the second; y is split. Rows
+// of x that take 128, 256 or 512 bytes, tokens * heads up to kMaxRows; addresses at 16 bytes.
+struct RmsNormRope {
+  const void *x, *weight;
+  Type weight_type;
+  const float *cos, *sin;  // (positions, half)
+  void* y;
+  float* rstd;
+  int64_t tokens, positions, heads, half;
+  HeadSlots slots;
+  float eps;
+};
+void launch(const RmsNormRope& args, Type type, cudaStream_t stream);
+
+// From split dout: dx, and the first stage of dweight (norm_blocks(tokens * heads), 2 * half).
+struct RmsNormRopeBackward {
+  const void *dout, *x, *weight;
+  Type weight_type;
+  const float *cos, *sin, *rstd;
+  void* dx;
+  float* dweight;
+  int64_t tokens, positions, heads, half;
+  HeadSlots slots;
+};
+void launch(const RmsNormRopeBackward& args, Type type, cudaStream_t stream);
+
 // Frames of pixels of `channels` numbers; all frames lie the same way. A frame's pixels are dense in x, and
 // so they are in y. A batch entry has `frames` of them.
 struct FrameStrides {

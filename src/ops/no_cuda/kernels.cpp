@@ -37,6 +37,12 @@ at::Tensor rope(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
 at::Tensor rope_inverse(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   refuse("rope_inverse");
 }
+cpu::RmsNorm rms_norm_rope(const at::Tensor&, const at::Tensor&, double, const HeadTurn&) {
+  refuse("rms_norm_rope");
+}
+cpu::RmsNormGrads rms_norm_rope_backward(const at::Tensor&, const cpu::RmsNormSaved&, const HeadTurn&) {
+  refuse("rms_norm_rope_backward");
+}
 
 cpu::Attention attention(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
   refuse("attention");
