@@ -16,6 +16,7 @@
 #include "optim/adamw.h"
 #include "optim/ema.h"
 #include "optim/grad_clip.h"
+#include "parallel/copy_each.h"
 
 namespace orrery {
 namespace {
@@ -60,28 +61,59 @@ class Bench {
     add_figure({.name = name, .phase = "update", .ms = timer_.ms_of(run, options_.repeats), .bytes = bytes});
   }
 
+  // What a step does to the weights after backward, and what FSDP moves them with.
   void add_updates(const Config& config) {
     std::vector<NamedTensor> weights, grads;
-    std::vector<at::Tensor> tensors;
+    Tensors tensors;
     for (int64_t i = 0; i < large_.weights; ++i) {
       weights.push_back({text_of("w", i), random({large_.weight}, at::kFloat)});
       grads.push_back({weights.back().name, random({large_.weight}, at::kFloat)});
       tensors.push_back(grads.back().tensor);
     }
-    const auto bytes = static_cast<double>(4 * large_.weights * large_.weight);
-    AdamW adamw(adamw_config(config.optim), weights);
-    add("adamw, float32", 7 * bytes, [&] { adamw.step(tensors, 1e-6); });
+    const auto elements = static_cast<double>(large_.weights * large_.weight);
     GradClip norm({.max_norm = 0, .norm_type = 2, .nonfinite = NonFinite::skip});
-    add("norm of gradients", bytes, [&] { norm(grads); });
-    if (config.optim.ema == Ema::none) return;
-    AveragedWeights averages(ema_config(config.optim), weights);
-    int64_t step = 0;
-    add("averages of weights", 3 * bytes, [&] { averages.update(step++); });
+    add("norm of gradients", 4 * elements, [&] { norm(grads); });
+    add_optimizer(config, weights, tensors, "float32", 28 * elements);
+    add_packing(tensors, 6 * elements);
+    for (NamedTensor& weight : weights) weight.tensor = weight.tensor.to(at::kBFloat16);
+    add_optimizer(config, weights, tensors, "bfloat16 with masters", 30 * elements);
   }
 
   OpBench take() { return std::move(out_); }
 
  private:
+  void add_optimizer(const Config& config, const std::vector<NamedTensor>& weights, const Tensors& grads,
+                     const std::string& type, double bytes) {
+    AdamWConfig settings = adamw_config(config.optim);
+    settings.master_weights = true;
+    AdamW adamw(settings, weights);
+    add("adamw, " + type, bytes, [&] { adamw.step(grads, 1e-6); });
+    if (config.optim.ema == Ema::none) return;
+    AveragedWeights averages(ema_config(config.optim), weights);
+    int64_t step = 1;
+    const double of_average = 8.0 * static_cast<double>(large_.weights * large_.weight);
+    add("averages, " + type, of_average + static_cast<double>(weights.size() * weights[0].tensor.nbytes()),
+        [&] { averages.update(step++); });
+    add("adamw with scale and averages, " + type, bytes + of_average, [&] {
+      DueAverages due = averages.due(step++);
+      adamw.step(grads, {.lr = 1e-6, .grad_scale = 0.5, .averages = &due});
+      averages.finish(due);
+    });
+  }
+
+  // FSDP's rows of float32 weights to a piece of bfloat16, and gradients back.
+  void add_packing(const Tensors& rows, double bytes) {
+    const at::Tensor piece = random({large_.weights * large_.weight}, at::kBFloat16);
+    TensorPairs pack, unpack;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const at::Tensor part = piece.narrow(0, static_cast<int64_t>(i) * large_.weight, large_.weight);
+      pack.add(part, rows[i]);
+      unpack.add(rows[i], part);
+    }
+    add("packing of float32 rows in bfloat16", bytes, [&] { copy_each(pack); });
+    add("unpacking of bfloat16 in float32 rows", bytes, [&] { copy_each(unpack); });
+  }
+
   at::Tensor random(at::IntArrayRef shape, at::ScalarType dtype) const {
     return at::randn(shape, at::TensorOptions(device_).dtype(dtype));
   }

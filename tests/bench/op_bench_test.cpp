@@ -47,7 +47,10 @@ TEST(OpBench, knows_all_operations_of_a_block_and_the_update) {
     EXPECT_GT(figure(bench, name, "forward").ms, 0) << name;
     EXPECT_GT(figure(bench, name, "backward").ms, 0) << name;
   }
-  for (const char* name : {"adamw, float32", "norm of gradients", "averages of weights"})
+  for (const char* name :
+       {"norm of gradients", "adamw, float32", "adamw with scale and averages, float32", "averages, float32",
+        "adamw, bfloat16 with masters", "adamw with scale and averages, bfloat16 with masters",
+        "packing of float32 rows in bfloat16", "unpacking of bfloat16 in float32 rows"})
     EXPECT_GT(figure(bench, name, "update").ms, 0) << name;
   // A head of two for all tokens of the clip: 4 S^2 d.
   EXPECT_EQ(figure(bench, "attention, self", "forward").flops, 4.0 * 32 * 32 * 32);
