@@ -9,6 +9,7 @@
 #include <ATen/ops/threshold_backward.h>
 
 #include "autograd/tape.h"
+#include "ops/kernels.h"
 
 namespace orrery {
 namespace {
@@ -16,11 +17,16 @@ namespace {
 class Gelu final : public Op {
  public:
   std::string_view name() const override { return "gelu"; }
-  Tensors forward(const Tensors& in) const override { return {at::gelu(in[0])}; }
-  Tensors backward(const Saved& s, const Tensors& dout) const override {
-    return {at::gelu_backward(dout[0], s.in(0))};
+  Tensors forward(const Tensors& in) const override {
+    return {in[0].is_cuda() ? kernels::cuda::gelu(in[0]) : at::gelu(in[0])};
   }
-  Tensors jvp(const Saved& s, const Tensors& t) const override { return {at::gelu_backward(t[0], s.in(0))}; }
+  Tensors backward(const Saved& s, const Tensors& dout) const override { return {times(dout[0], s.in(0))}; }
+  Tensors jvp(const Saved& s, const Tensors& t) const override { return {times(t[0], s.in(0))}; }
+
+ private:
+  static at::Tensor times(const at::Tensor& v, const at::Tensor& x) {  // the derivative at x
+    return x.is_cuda() ? kernels::cuda::gelu_backward(v, x) : at::gelu_backward(v, x);
+  }
 };
 
 class Silu final : public Op {

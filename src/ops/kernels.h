@@ -178,6 +178,11 @@ cpu::RmsNorm rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double
 cpu::RmsNormGrads rms_norm_rope_backward(const at::Tensor& dout, const cpu::RmsNormSaved& saved,
                                          const HeadTurn& turn);
 
+// at::gelu and at::gelu_backward in the erf form: computed in float32 and rounded once to x's type. The
+// negative tail, where the float32 of ATen cancels, is right to some units in the last place.
+at::Tensor gelu(const at::Tensor& x);
+at::Tensor gelu_backward(const at::Tensor& dout, const at::Tensor& x);
+
 // cuDNN's fused kernels: bfloat16 and float16, head sizes in multiples of 8. They add up in float32 block by
 // block, so results differ from the twin's by roundings, and lse is float32. In backward dq differs from run
 // to run, except with at::Context's deterministic algorithms (numerics.deterministic). Heads wider than 256

@@ -217,6 +217,22 @@ struct TiledConv {
 };
 void launch(const TiledConv& args, Type type, cudaStream_t stream);
 
+// y = x Phi(x), Phi the distribution function of the standard normal, over `count` elements, count > 0.
+struct Gelu {
+  const void* x;
+  void* y;
+  int64_t count;
+};
+void launch(const Gelu& args, Type type, cudaStream_t stream);
+
+// dx = dout (Phi(x) + x phi(x))
+struct GeluBackward {
+  const void *dout, *x;
+  void* dx;
+  int64_t count;
+};
+void launch(const GeluBackward& args, Type type, cudaStream_t stream);
+
 // p = softmax(scale * scores) over each row of scores (rows, width), rounded to `type`; lse: log-sum-exp of
 // the scaled scores, one a row.
 struct SoftmaxRows {

@@ -43,6 +43,12 @@ cpu::RmsNorm rms_norm_rope(const at::Tensor&, const at::Tensor&, double, const H
 cpu::RmsNormGrads rms_norm_rope_backward(const at::Tensor&, const cpu::RmsNormSaved&, const HeadTurn&) {
   refuse("rms_norm_rope_backward");
 }
+at::Tensor gelu(const at::Tensor&) {
+  refuse("gelu");
+}
+at::Tensor gelu_backward(const at::Tensor&, const at::Tensor&) {
+  refuse("gelu_backward");
+}
 
 cpu::Attention attention(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
   refuse("attention");
