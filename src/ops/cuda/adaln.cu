@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kMaxThreads<N>, kBlocks<N, V>) adaln_rows(cons
 #pragma unroll
     for (int r = 0; r < R; ++r) {
       if (row + r >= strip.end) continue;
-      rstd[r] = 1.f / sqrtf(rstd[r] / static_cast<float>(width) + a.eps);
+      rstd[r] = rsqrtf(rstd[r] / static_cast<float>(width) + a.eps);
       if (threadIdx.x == 0) {
         a.mean[row + r] = mean[r];
         a.rstd[row + r] = rstd[r];

@@ -123,8 +123,10 @@ struct HeadSlots {
   int64_t receivers, groups;
 };
 
-// y = rope of rms_norm of x (tokens, heads, 2 * half), the first rounded before the second; y is split. Rows
-// of x that take 128, 256 or 512 bytes, tokens * heads up to kMaxRows; addresses at 16 bytes.
+// y = rope of rms_norm of x (tokens, heads, 2 * half), the first rounded before the second; y is split. Heads
+// that take 128, 256 or 512 bytes, up to kMaxHeads of a token, tokens * heads up to kMaxRows; addresses at 16
+// bytes.
+constexpr int64_t kMaxHeads = 255;
 struct RmsNormRope {
   const void *x, *weight;
   Type weight_type;

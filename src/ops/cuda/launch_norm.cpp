@@ -38,8 +38,9 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
 
 bool takes_both(const at::Tensor& x, const at::Tensor& weight, const HeadTurn& turn) {
   const auto row_bytes = static_cast<int64_t>(x.size(-1) * x.element_size());
-  return takes_norm(x, weight) && (row_bytes == 128 || row_bytes == 256 || row_bytes == 512) &&
-         turn.cos.scalar_type() == at::kFloat && turn.sin.scalar_type() == at::kFloat;
+  return takes_norm(x, weight) && x.size(2) <= kMaxHeads &&
+         (row_bytes == 128 || row_bytes == 256 || row_bytes == 512) && turn.cos.scalar_type() == at::kFloat &&
+         turn.sin.scalar_type() == at::kFloat;
 }
 
 bool begins_at_16_bytes(const at::Tensor& t) {

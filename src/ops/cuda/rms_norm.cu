@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kThreads, V == 1 ? 4 : 1) rms_norm_rows(const 
 #pragma unroll
       for (int i = 0; i < N; ++i) square += x[i] * x[i];
     }
-    const float rstd = 1.f / sqrtf(lane_sum<L>(square) / static_cast<float>(a.width) + a.eps);
+    const float rstd = rsqrtf(lane_sum<L>(square) / static_cast<float>(a.width) + a.eps);
     if (row >= a.count) continue;
     if (my.lane == 0) a.rstd[row] = rstd;
 #pragma unroll

@@ -122,16 +122,17 @@ __device__ void block_sum(float (&value)[R], BlockSums<R>& shared) {
   for (int rest = 16 / R; rest > 0; rest /= 2) value[0] += __shfl_xor_sync(0xffffffffu, value[0], rest);
   if (lane % (32 / R) == 0) shared.of_warp[lane / (32 / R)][threadIdx.x / 32] = value[0];
   __syncthreads();
-  const unsigned quads = (blockDim.x / 32 + 3) / 4;
+  // 32 / R lanes share the sums of the warps for one value.
+  constexpr unsigned kEach = R == 1 ? 1 : R * kMaxWarps / 32;
+  const float* const sums = &shared.of_warp[0][0] + (R == 1 ? lane % kMaxWarps : lane * kEach);
+  float total = 0;
 #pragma unroll
-  for (int i = 0; i < R; ++i) {
-    float total = 0;
-    for (unsigned q = 0; q < quads; ++q) {
-      const float4 part = reinterpret_cast<const float4*>(shared.of_warp[i])[q];
-      total += (part.x + part.y) + (part.z + part.w);
-    }
-    value[i] = total;
-  }
+  for (unsigned i = 0; i < kEach; ++i) total += sums[i];
+#pragma unroll
+  for (int rest = R == 1 ? kMaxWarps / 2 : 16 / R; rest > 0; rest /= 2)
+    total += __shfl_xor_sync(0xffffffffu, total, rest);
+#pragma unroll
+  for (int i = 0; i < R; ++i) value[i] = __shfl_sync(0xffffffffu, total, i * (32 / R));
 }
 
 // Column sums of a strip, written to row `strip` of partial (strips, width).
