@@ -5,6 +5,7 @@
 
 #include "base/columns.h"
 #include "base/error.h"
+#include "bench/time_table.h"
 #include "infer/world_model.h"
 
 namespace orrery {
@@ -108,39 +109,6 @@ std::string memory_part(const TrainBench& b, const Expected& expected) {
   return text;
 }
 
-std::string rate_of(const TimeRow& r) {
-  if (r.ms <= 0) return "";
-  if (r.flops > 0) return fixed(1e-9 * r.flops / r.ms, r.flops / r.ms > 1e11 ? 0 : 3) + " TFLOP/s";
-  if (r.bytes > 0) return fixed(1e-6 * r.bytes / r.ms, r.bytes / r.ms > 1e8 ? 0 : 2) + " GB/s";
-  return "";
-}
-
-std::string time_line(const std::string& ms, double percent, const std::string& calls,
-                      const std::string& rate, const std::string& what) {
-  return right(ms, 11) + right(fixed(percent, 2), 8) + right(calls, 8) + right(rate, 16) + "  " + what + "\n";
-}
-
-std::string times_part(const TrainBench& b, int64_t most) {
-  if (b.rows.empty()) return "";
-  const double all = total_ms(b.rows);
-  std::string text = text_of("\ntimes of a profiled step (", fixed(b.profiled_ms, 2),
-                             " ms) on rank 0, each moment in one row\n", right("ms", 11), right("%", 8),
-                             right("calls", 8), right("rate", 16), "  label\n");
-  double rest = 0;
-  for (size_t i = 0; i < b.rows.size(); ++i) {
-    const TimeRow& r = b.rows[i];
-    if (static_cast<int64_t>(i) < most)
-      text += time_line(fixed(r.ms, 3), 100 * r.ms / all, r.calls > 0 ? fixed(r.calls, 0) : "", rate_of(r),
-                        r.phase.empty() ? r.label : r.phase + "  " + r.label);
-    else
-      rest += r.ms;
-  }
-  if (rest > 0)
-    text += time_line(fixed(rest, 3), 100 * rest / all, "", "",
-                      text_of(b.rows.size() - static_cast<size_t>(most), " more"));
-  return text + time_line(fixed(all, 3), 100, "", "", "all");
-}
-
 std::string products_part(const kernels::cuda::Products& products) {
   if (products.runs + products.refused == 0) return "";  // on a CPU
   std::string text = text_of("\nproducts of matrices by cuBLASLt on rank 0: ", products.runs,
@@ -179,7 +147,9 @@ nlohmann::ordered_json products_json(const kernels::cuda::Products& products) {
 
 std::string describe(const TrainBench& b, const Expected& expected, int64_t rows) {
   return work_part(b) + speed_part(b, expected, rates_of(b, expected)) + memory_part(b, expected) +
-         times_part(b, rows) + (b.config.numerics.tune ? products_part(b.products) : "") +
+         (b.rows.empty() ? ""
+                         : time_table(b.rows, text_of("step (", fixed(b.profiled_ms, 2), " ms)"), rows)) +
+         (b.config.numerics.tune ? products_part(b.products) : "") +
          (expected.plan ? text_of("\nplanned: ", fixed(1e3 * expected.plan->step_s, 2), " ms a step, ",
                                   fixed(100 * expected.plan->mfu, 2), " % MFU by the plan's count, ",
                                   fixed(1e3 * expected.plan->exposed_s, 2), " ms exposed\n")
@@ -188,14 +158,6 @@ std::string describe(const TrainBench& b, const Expected& expected, int64_t rows
 
 std::string json_of(const TrainBench& b, const Expected& expected) {
   const Rates r = rates_of(b, expected);
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  for (const TimeRow& row : b.rows)
-    rows.push_back({{"label", row.label},
-                    {"phase", row.phase},
-                    {"calls", row.calls},
-                    {"ms", row.ms},
-                    {"flops", row.flops},
-                    {"bytes", row.bytes}});
   nlohmann::ordered_json json = {
       {"preset", b.config.model.preset},
       {"frames", b.config.data.frames},
@@ -227,7 +189,7 @@ std::string json_of(const TrainBench& b, const Expected& expected) {
     json["operation_flops"] = r.operation_flops;
     json["exposed_ms"] = r.waiting;
     json["profiled_ms"] = b.profiled_ms;
-    json["rows"] = rows;
+    json["rows"] = json_of(b.rows);
   }
   if (expected.plan) {
     json["planned_bytes"] = expected.plan->memory.total();

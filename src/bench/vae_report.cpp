@@ -2,6 +2,7 @@
 
 #include "base/columns.h"
 #include "base/error.h"
+#include "bench/time_table.h"
 #include "bench/vae_bench.h"
 
 namespace orrery {
@@ -11,12 +12,6 @@ constexpr double kGib = 1 << 30;
 
 std::string gib(int64_t bytes) {
   return fixed(static_cast<double>(bytes) / kGib, 3);
-}
-
-std::string rate_of(const TimeRow& r) {
-  if (r.ms <= 0) return "";
-  return r.flops > 0 ? fixed(1e-9 * r.flops / r.ms, r.flops / r.ms > 1e11 ? 0 : 3) + " TFLOP/s"
-                     : fixed(1e-6 * r.bytes / r.ms, r.bytes / r.ms > 1e8 ? 0 : 2) + " GB/s";
 }
 
 double floor_of(const TimeRow& r, const DeviceRates& rates) {

@@ -1,5 +1,5 @@
-// orrery bench: how fast the training step is here, and where its time goes. Under mpirun all ranks run it
-// together.
+// orrery bench and its parts train and ops: how fast the training step is here, and where its time goes.
+// Under mpirun all ranks run it together.
 #include <array>
 #include <charconv>
 #include <fstream>
@@ -151,6 +151,7 @@ struct Part {
 constexpr std::array kParts = {
     Part{"train", "the training step, and where its time goes", run_bench_train},
     Part{"ops", "each operation against the least time that it can take", run_bench_ops},
+    Part{"film", "the denoising of a film, and where its time goes", run_bench_film},
     Part{"vae", "encode and decode of the Wan2.1 autoencoder", run_bench_vae},
 };
 
@@ -189,7 +190,7 @@ Exit run_bench(const std::vector<std::string>& arguments) {
   for (const Part& part : kParts)
     parts += "  " + left(std::string(part.name), 8) + std::string(part.summary) + "\n";
   const Usage usage = {.command = "bench",
-                       .summary = "times training on made-up data.",
+                       .summary = "times training and sampling on made-up data.",
                        .positional = "PART [arguments]",
                        .notes = parts + "\norrery bench PART --help tells more."};
   const Parsed parsed = parse_arguments(arguments, {}, usage);

@@ -18,6 +18,7 @@ void apply_shape(const std::string& text, DataConfig& data);
 void check_bench(Config config);
 void add_line(const std::string& file, const std::string& line);
 
+Exit run_bench_film(const std::vector<std::string>& arguments);
 Exit run_bench_vae(const std::vector<std::string>& arguments);
 
 }  // namespace orrery::cli

@@ -62,6 +62,12 @@ at::Tensor take_average(DueAverages* due, size_t i, const at::Tensor& weight) {
   return std::exchange(due->tensors[i], {});
 }
 
+// The count of updates, of a scalar in host memory: without ATen's calls, for all weights are counted while
+// the device waits for the first kernel.
+float& count_of(const at::Tensor& step) {
+  return *step.mutable_data_ptr<float>();
+}
+
 bool has_decay(const AdamWConfig& config, const std::string& name) {
   return std::none_of(config.no_decay.begin(), config.no_decay.end(),
                       [&](const std::string& pattern) { return matches_pattern(name, pattern); });
@@ -116,7 +122,7 @@ AdamW::AdamW(const AdamWConfig& config, std::vector<NamedTensor> weights)
 // float32 weights on a GPU, masters or not. ATen's fused CUDA kernel is not used: it forms 1 - beta2 in
 // float32.
 void AdamW::update_fused(const Batch& batch, const AdamWStep& how) const {
-  const double step = batch.steps[0].item<double>();
+  const double step = count_of(batch.steps[0]);
   kernels::cuda::adamw({.weights = batch.weights,
                         .grads = batch.grads,
                         .exp_avg = batch.exp_avg,
@@ -137,7 +143,7 @@ void AdamW::update_fused(const Batch& batch, const AdamWStep& how) const {
 
 // float64 weights on a GPU, in several passes.
 void AdamW::update_foreach(const Batch& batch, double lr) const {
-  const double step = batch.steps[0].item<double>();
+  const double step = count_of(batch.steps[0]);
   const double bias1 = 1 - std::pow(config_.beta1, step), bias2 = 1 - std::pow(config_.beta2, step);
   at::_foreach_mul_(batch.weights, 1 - lr * batch.decay);
   at::_foreach_lerp_(batch.exp_avg, batch.grads, 1 - config_.beta1);
@@ -193,7 +199,7 @@ void AdamW::step(const std::vector<at::Tensor>& grads, const AdamWStep& how) {
     const at::Tensor& weight = slot.master.defined() ? slot.master : slot.weight;
     const bool joins = !batch.weights.empty() && weight.is_cuda() && batch.decay == slot.decay &&
                        batch.weights[0].scalar_type() == weight.scalar_type() &&
-                       batch.steps[0].item<float>() == slot.step.item<float>() + 1 &&
+                       count_of(batch.steps[0]) == count_of(slot.step) + 1 &&
                        (is_fused(weight) || batch.numel < kBatch);
     if (!joins) flush();
     batch.weights.push_back(weight);
@@ -205,7 +211,8 @@ void AdamW::step(const std::vector<at::Tensor>& grads, const AdamWStep& how) {
     }
     batch.exp_avg.push_back(slot.exp_avg);
     batch.exp_avg_sq.push_back(slot.exp_avg_sq);
-    batch.steps.push_back(slot.step.add_(1));
+    ++count_of(slot.step);
+    batch.steps.push_back(slot.step);
     batch.rounded.push_back(slot.master.defined() ? slot.weight : at::Tensor());
     batch.decay = slot.decay;
     batch.numel += weight.numel();

@@ -54,6 +54,21 @@ TEST(BenchCommand, recompute_shows_in_the_table_and_in_hfu) {
   EXPECT_THAT(bench.text, HasSubstr("recompute  blocks.*.mlp.layer1.linear"));
 }
 
+TEST(BenchCommand, ranks_make_a_film_together_in_every_layout) {
+  for (const auto& [arguments, ranks, words] :
+       {std::tuple{"", 1, "1 rank: 1 share the frames"},
+        {"", 2, "2 ranks: 2 share the frames"},
+        {"--branches=2 ", 2, "1 share the frames, branches at once"}}) {
+    const Result bench =
+        run("bench film --model.preset=nano --shape=5x32x32 --steps=2 --rows=200 " + std::string(arguments),
+            ORRERY_MPIRUN " --allow-run-as-root --oversubscribe --bind-to none -n " + std::to_string(ranks) +
+                " ");
+    ASSERT_EQ(bench.code, 0) << bench.text;
+    EXPECT_THAT(bench.text, HasSubstr(words));
+    EXPECT_THAT(bench.text, HasSubstr("forward  blocks.*.mlp.layer1.linear"));
+  }
+}
+
 TEST(BenchCommand, operations_are_held_against_their_floors) {
   const Result bench = run("bench ops --model.preset=nano --shape=5x64x64 --filter=attention --repeats=2");
   ASSERT_EQ(bench.code, 0) << bench.text;
