@@ -23,7 +23,8 @@ struct FilmBench {
   double flops() const;  // of the first rank: products and attention of the profiled step
 };
 
-// All ranks make one film: branches x context of them. A step is what the sampler does for a noise level:
+// All ranks make one film: branches x context of them; Error where parallel.replicate, shard or context say
+// otherwise. A step is what the sampler does for a noise level:
 // both branches of the guidance, their combination and the new state; it begins and ends with the device
 // idle. Collective.
 FilmBench bench_film(const Config& config, World& world, const FilmBenchOptions& options);

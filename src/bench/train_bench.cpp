@@ -1,15 +1,13 @@
 #include "bench/train_bench.h"
 
 #include <ATen/Context.h>
-#include <ATen/ops/empty.h>
 #include <c10/core/CachingDeviceAllocator.h>
-
-#include <algorithm>
 
 #include "base/error.h"
 #include "base/numerics.h"
 #include "base/progress.h"
 #include "bench/random_batch.h"
+#include "bench/step_times.h"
 #include "infer/world_model.h"
 #include "model/no_films.h"
 #include "train/device_mesh.h"
@@ -21,15 +19,6 @@ namespace orrery {
 namespace {
 
 constexpr double kMiB = 1 << 20;
-
-// The largest over all ranks of each number.
-std::vector<double> largest(Comm& host, const std::vector<double>& mine) {
-  const at::Tensor values = at::empty({static_cast<int64_t>(mine.size())}, at::kDouble);
-  std::copy(mine.begin(), mine.end(), values.mutable_data_ptr<double>());
-  host.all_reduce(values, ReduceOp::max, "benchmark").wait();
-  const double* const begin = values.const_data_ptr<double>();
-  return {begin, begin + values.numel()};
-}
 
 double reserved_mib(at::Device device) {
   auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
@@ -65,11 +54,11 @@ class Run {
     const double reserved = reserved_mib(device_);
     for (int64_t i = 0; i < options.steps; ++i) out.step_ms.push_back(one_step());
     const std::vector<double> held =
-        largest(world_.comm(), {reserved_mib(device_), reserved_mib(device_) - reserved});
+        largest_of_ranks(world_.comm(), {reserved_mib(device_), reserved_mib(device_) - reserved});
     out.memory = memory_.exchange(done_);
     out.reserved_mib = held[0];
     out.reserved_growth_mib = held[1];
-    out.step_ms = largest(world_.comm(), out.step_ms);
+    out.step_ms = largest_of_ranks(world_.comm(), out.step_ms);
     out.loss = loss_;
     if (options.profiled > 0) profile(options.profiled, out);
     if (config_.numerics.tune) out.products = kernels::cuda::products();
@@ -127,10 +116,7 @@ class Run {
 }  // namespace
 
 double TrainBench::median_ms() const {
-  std::vector<double> ms = step_ms;
-  std::sort(ms.begin(), ms.end());
-  const size_t half = ms.size() / 2;
-  return ms.size() % 2 == 1 ? ms[half] : (ms[half - 1] + ms[half]) / 2;
+  return median_of(step_ms);
 }
 
 int64_t tokens_of_clip(const Config& c) {

@@ -1,18 +1,16 @@
 #include "bench/vae_bench.h"
 
 #include <ATen/Context.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/CachingDeviceAllocator.h>
-
-#include <algorithm>
 
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/numerics.h"
 #include "base/progress.h"
+#include "bench/step_times.h"
 #include "infer/world_model.h"
 #include "ops/kernels.h"
 #include "parallel/row_exchange.h"
@@ -128,11 +126,9 @@ class Run {
     VaeFigures out;
     for (int64_t i = 0; i < options_.warm_up; ++i) timed(call);
     peak_.reset();
-    const at::Tensor ms = at::empty({options_.repeats}, at::kDouble);
-    for (int64_t i = 0; i < options_.repeats; ++i) ms.mutable_data_ptr<double>()[i] = timed(call);
+    for (int64_t i = 0; i < options_.repeats; ++i) out.ms.push_back(timed(call));
     out.peak_bytes = peak_.get();
-    world_.comm().all_reduce(ms, ReduceOp::max, "benchmark").wait();
-    out.ms.assign(ms.const_data_ptr<double>(), ms.const_data_ptr<double>() + options_.repeats);
+    out.ms = largest_of_ranks(world_.comm(), out.ms);
 
     LabelTimes times(device_);
     times.keep_numbers();
@@ -166,9 +162,7 @@ class Run {
 }  // namespace
 
 double VaeFigures::median_ms() const {
-  std::vector<double> sorted = ms;
-  std::sort(sorted.begin(), sorted.end());
-  return sorted[sorted.size() / 2];
+  return median_of(ms);
 }
 
 double VaeFigures::flops() const {

@@ -65,11 +65,14 @@ TEST(FilmBench, takes_every_sampler_images_and_no_guidance) {
   EXPECT_EQ(calls(bench_film(c, world, {.warm_up = 0, .steps = 1}), "blocks.*.self_attn.attention"), 2);
 }
 
-TEST(FilmBench, refuses_ranks_that_do_not_share_two_branches) {
+TEST(FilmBench, refuses_what_ranks_cannot_share) {
   World world;
   const Config c = small();
   EXPECT_THROW(bench_film(c, world, {.warm_up = 0, .steps = 1, .branches = 2}), Error);
   EXPECT_THROW(bench_film(c, world, {.warm_up = 0, .steps = 0}), Error);
+  Config other = c;
+  other.parallel.context = 2;
+  EXPECT_THROW(bench_film(other, world, {.warm_up = 0, .steps = 1}), Error);
 }
 
 }  // namespace orrery
