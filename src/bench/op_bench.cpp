@@ -95,9 +95,7 @@ class Bench {
     add("averages, " + type, of_average + static_cast<double>(weights.size() * weights[0].tensor.nbytes()),
         [&] { averages.update(step++); });
     add("adamw with scale and averages, " + type, bytes + of_average, [&] {
-      DueAverages due = averages.due(step++);
-      adamw.step(grads, {.lr = 1e-6, .grad_scale = 0.5, .averages = &due});
-      averages.finish(due);
+      averages.finish(adamw.step(grads, {.lr = 1e-6, .grad_scale = 0.5, .averages = averages.due(step++)}));
     });
   }
 

@@ -64,9 +64,9 @@ void add_attention(std::vector<OpCase>& cases, const Sizes& s) {
   attention("attention, cross", heads, s.tokens(), s.text);
   const Shape q = {s.clips, s.tokens(), heads, dim}, angles = {s.tokens(), dim / 2};
   const HeadSplit split{.receivers = heads % s.context == 0 ? s.context : 1};
-  cases.push_back({"rms_norm of text queries", {{q, s.type}, {{dim}, s.type}}, [](const Variables& v) {
-                     return ops::rms_norm(v[0], v[1], 1e-6);
-                   }});
+  cases.push_back({"rms_norm of cross-attention's queries",
+                   {{q, s.type}, {{dim}, s.type}},
+                   [](const Variables& v) { return ops::rms_norm(v[0], v[1], 1e-6); }});
   cases.push_back(
       {"rms_norm_rope of queries",
        {{q, s.type}, {{dim}, s.type}, {angles, acc_type(s.type), false}, {angles, acc_type(s.type), false}},

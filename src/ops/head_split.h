@@ -12,7 +12,7 @@ struct HeadSplit {
   int64_t receivers = 1, groups = 1;
 
   int64_t parts() const { return receivers * groups; }
-  bool divides(int64_t heads) const { return heads % parts() == 0; }
+  bool divides(int64_t heads) const { return parts() > 0 && heads % parts() == 0; }
 };
 
 // x (B,S,n,d) as its split says, contiguous, and back. A copy where there is more than one part.

@@ -173,7 +173,7 @@ cpu::RmsNorm rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps)
 cpu::RmsNormGrads rms_norm_backward(const at::Tensor& dout, const cpu::RmsNormSaved& saved);
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 at::Tensor rope_inverse(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
-// With the bits of rms_norm and rope above, and of their backward.
+// Forward with the bits of rms_norm and rope above, backward to the order of sums and one contraction.
 cpu::RmsNorm rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, const HeadTurn& turn);
 cpu::RmsNormGrads rms_norm_rope_backward(const at::Tensor& dout, const cpu::RmsNormSaved& saved,
                                          const HeadTurn& turn);

@@ -53,8 +53,8 @@ Variable ops::rms_norm_rope(const Variable& x, const Variable& weight, double ep
   require(cos.sizes() == at::IntArrayRef(want) && sin.sizes() == cos.sizes(), "rms_norm_rope: tables ",
           cos.sizes(), " and ", sin.sizes(), " for x ", at::IntArrayRef(x.shape()), ", wanted ",
           at::IntArrayRef(want));
-  require(split.parts() > 0 && split.divides(x.size(2)), "rms_norm_rope: ", x.size(2), " heads for ",
-          split.receivers, " receivers in ", split.groups, " groups, wanted equal parts");
+  require(split.divides(x.size(2)), "rms_norm_rope: ", x.size(2), " heads for ", split.receivers,
+          " receivers in ", split.groups, " groups, wanted equal parts");
   return apply_op(std::make_shared<RmsNormRope>(eps, kernels::HeadTurn{cos, sin, split}), {x, weight})[0];
 }
 

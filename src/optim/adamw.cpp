@@ -56,10 +56,10 @@ at::Tensor scaled(const at::Tensor& grad, double scale) {
 }
 
 // The average of a weight, for the fused kernel to move; undefined where it is not due or not for the kernel.
-at::Tensor take_average(DueAverages* due, size_t i, const at::Tensor& weight) {
-  const bool is_due = due != nullptr && !due->tensors.empty() && due->tensors[i].defined();
-  if (!is_due || due->beta == 0 || !kernels::cuda::takes_average(due->tensors[i], weight)) return {};
-  return std::exchange(due->tensors[i], {});
+at::Tensor take_average(DueAverages& due, size_t i, const at::Tensor& weight) {
+  const bool is_due = !due.tensors.empty() && due.tensors[i].defined();
+  if (!is_due || due.beta == 0 || !kernels::cuda::takes_average(due.tensors[i], weight)) return {};
+  return std::exchange(due.tensors[i], {});
 }
 
 // The count of updates, of a scalar in host memory: without ATen's calls, for all weights are counted while
@@ -138,7 +138,7 @@ void AdamW::update_fused(const Batch& batch, const AdamWStep& how) const {
                         .root_of_bias2 = std::sqrt(1 - std::pow(config_.beta2, step)),
                         .eps = config_.eps,
                         .step = how.lr / (1 - std::pow(config_.beta1, step)),
-                        .average_rate = how.averages != nullptr ? 1 - how.averages->beta : 0});
+                        .average_rate = 1 - how.averages.beta});
 }
 
 // float64 weights on a GPU, in several passes.
@@ -178,14 +178,14 @@ void AdamW::check_step(const std::vector<at::Tensor>& grads, const AdamWStep& ho
             slots_[i].weight.sizes(), ", its ", what, ' ', t.defined() ? t.sizes() : at::IntArrayRef{});
   };
   for (size_t i = 0; i < slots_.size(); ++i) check_shape(i, grads[i], "gradient");
-  if (how.averages == nullptr || how.averages->tensors.empty()) return;
-  const std::vector<at::Tensor>& averages = how.averages->tensors;
+  const std::vector<at::Tensor>& averages = how.averages.tensors;
+  if (averages.empty()) return;
   require(averages.size() == slots_.size(), "AdamW: ", averages.size(), " averages for ", slots_.size(),
           " weights");
   for (size_t i = 0; i < slots_.size(); ++i) check_shape(i, averages[i], "average");
 }
 
-void AdamW::step(const std::vector<at::Tensor>& grads, const AdamWStep& how) {
+DueAverages AdamW::step(const std::vector<at::Tensor>& grads, AdamWStep how) {
   check_step(grads, how);
   constexpr int64_t kBatch = int64_t{1} << 26;  // elements; bounds the copies of gradients on the GPU
   Batch batch;
@@ -218,6 +218,7 @@ void AdamW::step(const std::vector<at::Tensor>& grads, const AdamWStep& how) {
     batch.numel += weight.numel();
   }
   flush();
+  return std::move(how.averages);
 }
 
 std::vector<NamedTensor> AdamW::state() const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/config.h"
+#include "optim/ema.h"
 #include "optim/named_tensor.h"
 
 namespace orrery {
@@ -26,15 +27,11 @@ struct AdamWConfig {
 };
 AdamWConfig adamw_config(const OptimConfig& config);
 
-struct DueAverages;  // optim/ema.h
-
 struct AdamWStep {
   double lr;
   // Gradients count as multiplied by it in place: in their dtype (GradClip::decide).
   double grad_scale = 1;
-  // Of the same weights, or of none, or null. What the pass over the weights moves is taken out; the caller
-  // has the rest moved.
-  DueAverages* averages = nullptr;
+  DueAverages averages{};  // of the same weights, or of none
 };
 
 class AdamW {
@@ -45,8 +42,9 @@ class AdamW {
   AdamW(const AdamWConfig& config, std::vector<NamedTensor> weights);
 
   // grads: one a weight, in the order of the constructor, same shapes, any floating dtype; undefined: that
-  // weight stays (as in torch, also its moments and count). Not changed.
-  void step(const std::vector<at::Tensor>& grads, const AdamWStep& how);
+  // weight stays (as in torch, also its moments and count). Not changed. Returns the averages that the pass
+  // over the weights did not move.
+  DueAverages step(const std::vector<at::Tensor>& grads, AdamWStep how);
   void step(const std::vector<at::Tensor>& grads, double lr) { step(grads, AdamWStep{.lr = lr}); }
 
   // What a checkpoint must hold beside the weights: "exp_avg.NAME", "exp_avg_sq.NAME", "step.NAME" (float32

@@ -1,8 +1,8 @@
 #pragma once
-// Exponential moving average of the weights. Called by the trainer after each optimizer step; samples and
-// released checkpoints use the averages. Source: power law: Karras et al. 2024 ("EDM2", arXiv 2312.02696),
-// cosmos-predict2.5 and cosmos-rl policy/model/wfm/models/t2v_model.py (ema_beta); flow_grpo:
-// flow_grpo/ema.py.
+// Exponential moving average of the weights. Called by the trainer around each optimizer step, which moves
+// what it can itself; samples and released checkpoints use the averages. Source: power law: Karras et al.
+// 2024 ("EDM2", arXiv 2312.02696), cosmos-predict2.5 and cosmos-rl policy/model/wfm/models/t2v_model.py
+// (ema_beta); flow_grpo: flow_grpo/ema.py.
 #include <cstdint>
 
 #include "base/config.h"

@@ -25,7 +25,7 @@ struct AdamWFactors {
   double keep_avg_sq, add_grad_sq;  // beta2, 1 - beta2
   double root_of_bias2, eps;        // sqrt(1 - beta2^t)
   double step;                      // lr / (1 - beta1^t)
-  double average_rate;
+  double average_rate;              // 1 - beta of the averages
 };
 
 // Per element, in float32: g = grad_scale grad, rounded to the gradient's type; m = keep_avg m + add_grad g;

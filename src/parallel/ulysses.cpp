@@ -181,7 +181,11 @@ class Spread {
   explicit Spread(const ContextGroup& group) : group_(group), comm_(*group.comm) {}
 
   void send(const Deferred& make, const std::string& name) {
-    const Variable x = make(HeadSplit{.receivers = comm_.size(), .groups = group_.head_groups});
+    const HeadSplit wish{.receivers = comm_.size(), .groups = group_.head_groups};
+    const Variable x = make(wish);
+    require(!is_split(x.shape()) || (x.size(0) == wish.groups && x.size(1) == wish.receivers),
+            "ulysses: ", name, " is split as ", at::IntArrayRef(x.shape()), ", wanted ", wish.groups,
+            " groups for ", wish.receivers, " ranks");
     if (name == "q") {
       shape_ = shape_of_heads(x), dtype_ = x.dtype();
       check(shape_, comm_);

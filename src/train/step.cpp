@@ -242,7 +242,7 @@ StepResult TrainStep::on_drawn(const flow::FlowBatch& batch, int64_t clips, int6
   for (const NamedTensor& grad : grads) tensors.push_back(grad.tensor);
   before_update();
   DueAverages due = averaged_ ? averaged_->due(step) : DueAverages{};
-  optimizer_.step(tensors, {.lr = result.lr, .grad_scale = clipped.scale, .averages = &due});
+  due = optimizer_.step(tensors, {.lr = result.lr, .grad_scale = clipped.scale, .averages = std::move(due)});
   if (averaged_) averaged_->finish(due);
   return result;
 }

@@ -42,7 +42,7 @@ TEST(OpBench, knows_all_operations_of_a_block_and_the_update) {
   Config c = nano();
   c.parallel.context = 2;
   const OpBench bench = bench_ops(c, {.filter = "", .repeats = 1});
-  for (const char* name : {"attention, self", "attention, cross", "rms_norm of text queries",
+  for (const char* name : {"attention, self", "attention, cross", "rms_norm of cross-attention's queries",
                            "rms_norm_rope of queries", "adaln", "gated_add", "gelu", "squared_error"}) {
     EXPECT_GT(figure(bench, name, "forward").ms, 0) << name;
     EXPECT_GT(figure(bench, name, "backward").ms, 0) << name;

@@ -11,9 +11,11 @@
 
 #include "autograd/tape.h"
 #include "base/rng.h"
+#include "ops/activation.h"
 #include "ops/adaln.h"
 #include "ops/kernels.h"
 #include "ops/norm.h"
+#include "ops/norm_rope.h"
 #include "ops/rope.h"
 
 namespace orrery {
@@ -332,7 +334,8 @@ TEST_P(FusedHeads, rms_norm_rope_is_both_however_it_is_split) {
                                             .wants_dweight = true});
   for (const HeadSplit split :
        {HeadSplit{}, HeadSplit{.receivers = 2, .groups = 1}, HeadSplit{.receivers = 2, .groups = 2},
-        HeadSplit{.receivers = 7, .groups = 1}}) {
+        HeadSplit{.receivers = 7, .groups = 1}, HeadSplit{.receivers = 8, .groups = 1},
+        HeadSplit{.receivers = 4, .groups = 2}, HeadSplit{.receivers = 2, .groups = 4}}) {
     if (!split.divides(a.size(2))) continue;
     const kernels::HeadTurn turn{cos.cuda(), sin.cuda(), split};
     const auto got = cuda::rms_norm_rope(turned(a.cuda()), weight.cuda(), 1e-6, turn);
@@ -360,7 +363,8 @@ INSTANTIATE_TEST_SUITE_P(
                                              Shapes{{2, 5, 3, 64}, {64}}, Shapes{{2, 5, 3, 33}, {33}},
                                              Shapes{{1, 7, 2, 130}, {130}}, Shapes{{1, 3, 5, 256}, {256}},
                                              Shapes{{1, 3, 5, 264}, {264}},  // too wide
-                                             Shapes{{1, 1, 1, 2}, {2}})));
+                                             Shapes{{2, 5, 40, 128}, {128}}, Shapes{{1, 3, 255, 64}, {64}},
+                                             Shapes{{1, 3, 256, 64}, {64}}, Shapes{{1, 1, 1, 2}, {2}})));
 
 // The ops take the kernels on CUDA tensors: a forward and backward of all four on both devices.
 TEST(FusedOps, train_alike_on_both_devices) {
@@ -373,8 +377,10 @@ TEST(FusedOps, train_alike_on_both_devices) {
                           leaf("shift", {2, 1, 1, 16}), leaf("weight", {16}), leaf("gate", {2, 1, 1, 16})};
     const at::Tensor angle = draw("angle", {6, 8}, at::kFloat).to(device);
     Recording recording;
-    Variable y = ops::rms_norm(ops::adaln(in[0], in[1], in[2], 1e-6), in[3], 1e-6);
-    y = ops::gated_add(in[0], in[4], ops::rope(y, angle.cos(), angle.sin()));
+    const Variable normed = ops::rms_norm(ops::adaln(in[0], in[1], in[2], 1e-6), in[3], 1e-6);
+    const Variable turned = ops::rope(ops::gelu(normed), angle.cos(), angle.sin());
+    const Variable heads = ops::rms_norm_rope(turned, in[3], 1e-6, angle.cos(), angle.sin(), {});
+    const Variable y = ops::gated_add(in[0], in[4], heads);
     recording.backward({{y, draw("dy", {2, 6, 4, 16}, at::kFloat).to(device)}});
     std::vector<at::Tensor> out = {y.value().cpu()};
     for (const Variable& v : in) out.push_back(v.grad().cpu());

@@ -173,10 +173,10 @@ TEST(AdamW, bad_input_is_refused) {
   EXPECT_THROW(adamw.step({at::ones({3, 2})}, NAN), Error);
   const std::vector<at::Tensor> grads = {at::ones({3, 2})};
   EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .grad_scale = INFINITY}), Error);
-  DueAverages two{.beta = 0.5, .tensors = {at::ones({3, 2}), at::ones({3, 2})}};
-  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .averages = &two}), Error);
-  DueAverages other_shape{.beta = 0.5, .tensors = {at::ones({6})}};
-  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .averages = &other_shape}), Error);
+  const DueAverages two{.beta = 0.5, .tensors = {at::ones({3, 2}), at::ones({3, 2})}};
+  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .averages = two}), Error);
+  const DueAverages other_shape{.beta = 0.5, .tensors = {at::ones({6})}};
+  EXPECT_THROW(adamw.step(grads, {.lr = 0.1, .averages = other_shape}), Error);
   EXPECT_TRUE(at::equal(weight, at::ones({3, 2})));
 }
 

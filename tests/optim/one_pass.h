@@ -31,8 +31,8 @@ class Stepper {
     std::vector<NamedTensor> named;
     for (const at::Tensor& grad : grads) named.push_back({"g", grad});
     const ClipResult clipped = clip_.decide(named, clip_.measure(named).cpu());
-    DueAverages due = averaged_.due(iteration);
-    adamw_.step(grads, {.lr = lr, .grad_scale = clipped.scale, .averages = &due});
+    DueAverages due =
+        adamw_.step(grads, {.lr = lr, .grad_scale = clipped.scale, .averages = averaged_.due(iteration)});
     averaged_.finish(due);
     return due;
   }

@@ -43,9 +43,7 @@ TEST(OptimSpeed, of_a_shard) {
     table.row(
         has_masters ? "adamw with scale and averages, masters" : "adamw with scale and averages, float32",
         elements * (has_masters ? 38 : 36), [&] {
-          DueAverages due = averaged.due(1);
-          adamw.step(grads, {.lr = 1e-4, .grad_scale = 0.5, .averages = &due});
-          averaged.finish(due);
+          averaged.finish(adamw.step(grads, {.lr = 1e-4, .grad_scale = 0.5, .averages = averaged.due(1)}));
         });
   }
 }

@@ -218,16 +218,20 @@ TEST(ContextParallel, network_gives_the_velocities_and_gradients_of_one_rank) {
 
 TEST(ContextParallel, recompute_changes_no_bit_of_the_gradients) {
   Comm& comm = test_world().comm();
-  const auto net = network(comm.size(), at::kFloat);
-  share_clips(*net, comm);
-  const DiTInput in = clip_input(*net, kRankFrames * comm.size(), true);
-  const at::Tensor target = draw(6, in.x.shape(), net->dtype());
-  const Outcome kept = run_spread(*net, in, target, comm);
-  using Patterns = std::vector<std::string>;
-  for (const Patterns& keep : {Patterns{}, Patterns{"*.self_attn.attention"}, Patterns{"*.ulysses_*"}}) {
-    for (const auto& block : net->blocks) block->save_policy = std::make_shared<SavePolicy>(keep);
-    const Outcome again = run_spread(*net, in, target, comm);
-    for (size_t i = 0; i < kept.grads.size(); ++i) EXPECT_TRUE(at::equal(again.grads[i], kept.grads[i])) << i;
+  for (const int64_t groups : {1, 2}) {
+    const auto net = network(2 * groups * comm.size(), at::kFloat);
+    share_clips(*net, comm)->head_groups = groups;
+    const DiTInput in = clip_input(*net, kRankFrames * comm.size(), true);
+    const at::Tensor target = draw(6, in.x.shape(), net->dtype());
+    const Outcome kept = run_spread(*net, in, target, comm);
+    using Patterns = std::vector<std::string>;
+    for (const Patterns& keep : {Patterns{}, Patterns{"*.self_attn.attention"}, Patterns{"*.ulysses_*"},
+                                 Patterns{"*.rms_norm_rope"}}) {
+      for (const auto& block : net->blocks) block->save_policy = std::make_shared<SavePolicy>(keep);
+      const Outcome again = run_spread(*net, in, target, comm);
+      for (size_t i = 0; i < kept.grads.size(); ++i)
+        EXPECT_TRUE(at::equal(again.grads[i], kept.grads[i])) << i << ", groups " << groups;
+    }
   }
 }
 

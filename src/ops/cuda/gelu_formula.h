@@ -57,7 +57,7 @@ ORRERY_HOST_DEVICE inline float mills_ratio(float x) {  // M(|x|)
                               41.1045837f, 9.12211323f,  3.36619544f, 0.99943012f};  // highest power first
   const float t = inverse_of(fabsf(x) + kShift);
   float sum = kTerms[0];
-  for (int i = 1; i < 8; ++i) sum = fmaf(sum, t, kTerms[i]);
+  for (int i = 1; i < static_cast<int>(sizeof(kTerms) / sizeof(float)); ++i) sum = fmaf(sum, t, kTerms[i]);
   return sum * t;
 }
 

@@ -1,6 +1,6 @@
 // rms_norm and rope of heads in one pass, each head written where its split has it (and read there in
 // backward). Lanes, sums and roundings are those of rms_norm; the other half of a pair is L / 2 lanes away.
-// On an H200 a head of 128 bfloat16 numbers may cost a warp some 120 instructions each way, or they bound it.
+// On an H200 instructions bind them as much as memory does (docs/performance.md).
 #include <cstring>
 
 #include "ops/cuda/rms_norm.cuh"
@@ -49,7 +49,6 @@ struct Unit {
 template <int N, int L>
 struct Angles {
   float cos[N], sin[N];
-  Angles() = default;
   __device__ Angles(const float* cosines, const float* sines, unsigned position, unsigned lane,
                     bool inverse) {
     constexpr int kAngles = N < 4 ? N : 4;

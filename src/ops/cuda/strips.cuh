@@ -93,7 +93,7 @@ void launch_ahead(void (*kernel)(Args), const Args& args, dim3 grid, unsigned th
 constexpr int kMaxWarps = 16;
 static_assert(kMaxThreads<1> <= 32 * kMaxWarps);
 template <int R>
-struct alignas(16) BlockSums {
+struct BlockSums {
   float of_warp[R][kMaxWarps];  // those of warps that the block has not must be zero
 };
 
@@ -104,7 +104,7 @@ __device__ void clear(BlockSums<R>& shared) {
 }
 
 template <int R>
-__device__ void block_sum(float (&value)[R], BlockSums<R>& shared) {
+requires(R <= 32 && (R & (R - 1)) == 0) __device__ void block_sum(float (&value)[R], BlockSums<R>& shared) {
   // At each halving a lane keeps one half of its values and gives the other away, so that R values cost
   // R - 1 + log2(32 / R) exchanges, not 5 R. Value i ends in the lanes from i * 32 / R on.
   const unsigned lane = threadIdx.x % 32;
