@@ -35,7 +35,7 @@ flow::Denoiser context_denoiser(DiT& net, Comm& context, int64_t head_groups, Te
     };
   }
   auto group = std::make_shared<ContextGroup>(
-      ContextGroup{.comm = &context, .active = false, .head_groups = head_groups});
+      ContextGroup{.comm = &context, .head_groups = head_groups});  // active: a block may be traced first
   for (const auto& block : net.blocks)
     block->self_attn.attention = ulysses(group, block->self_attn.attention);
   auto first = std::make_shared<FirstAttention>(net);

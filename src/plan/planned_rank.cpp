@@ -59,17 +59,23 @@ double copied_bytes(const std::vector<PlannedTraffic>& traffic) {
   return bytes;
 }
 
-// Planned seconds of the ops that run, by label, in order.
+// Planned seconds of the ops that run, by label, in order: alone, as a trace times them, so that what they
+// send is waited for.
 class Times final : public OpObserver {
  public:
-  explicit Times(const OpCost& cost) : cost_(cost) {}
+  Times(const OpCost& cost, const PlannedNetwork& network) : cost_(cost), network_(network) {}
+  void before(const OpCall&) override { sent_ = network_.collectives().size(); }
   void after(const OpCall& call, const Tensors& out) override {
-    seconds[call.label()].push_back(cost_.seconds_of(call, out));
+    double total = cost_.seconds_of(call, out);
+    for (size_t i = sent_; i < network_.collectives().size(); ++i) total += network_.collectives()[i].seconds;
+    seconds[call.label()].push_back(total);
   }
   std::map<std::string, std::deque<double>> seconds;
 
  private:
   const OpCost& cost_;
+  const PlannedNetwork& network_;
+  size_t sent_ = 0;
 };
 
 }  // namespace
@@ -98,13 +104,14 @@ UnitTrace PlannedRank::trace_block() {
   const LatentShape latent = latent_shape(config_);
   const int64_t patch = net_.config.patch_spatial;
   const bool by_frame = config_.flow.condition_timestep >= 0;
-  BlockShape shape = {.batch = micro_.clips,
-                      .frames = latent.frames / net_.config.patch_temporal / mesh_.context().size(),
-                      .rows = latent.height / patch,
-                      .columns = latent.width / patch,
-                      .text_tokens = text_tokens(config_)};
+  BlockShape shape = {
+      .batch = micro_.clips,
+      .frames = std::max<int64_t>(1, latent.frames / net_.config.patch_temporal / mesh_.context().size()),
+      .rows = latent.height / patch,
+      .columns = latent.width / patch,
+      .text_tokens = text_tokens(config_)};
   shape.times = by_frame ? shape.frames : 1;
-  Times times(cost_);
+  Times times(cost_, network_);
   const Observing observing(times);
   UnitTrace block = orrery::trace_block(net_, shape, 0);
   for (TracedOp& op : block.ops) {

@@ -119,7 +119,7 @@ BlockShape block_shape(const Config& c, const Mesh& mesh) {
   const int64_t share = c.train.batch / mesh.data().size(), micro = c.train.micro_batch;
   const int64_t patch = kSide * dit_config(c).patch_spatial;
   return {.batch = micro > 0 ? std::min(micro, share) : share,
-          .frames = (1 + (c.data.frames - 1) / kFrames) / mesh.context().size(),
+          .frames = std::max<int64_t>(1, (1 + (c.data.frames - 1) / kFrames) / mesh.context().size()),
           .rows = c.data.height / patch,
           .columns = c.data.width / patch,
           .text_tokens = text_tokens(c)};

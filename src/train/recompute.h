@@ -51,9 +51,9 @@ struct BlockShape {
 // What follows from the settings for a rank of this mesh.
 BlockShape block_shape(const Config& config, const Mesh& mesh);
 
-// The first block on made-up inputs of this shape, on the network's device. timed_runs 0: no times, and meta
-// tensors do. Collective where the block's ops or hooks are; sharded weights may stay gathered until the next
-// Fsdp::release().
+// The first block on made-up inputs of this shape, on the network's device, with its exchanges where ranks
+// share clips. timed_runs 0: no times, and meta tensors do. Collective where the block's ops or hooks are;
+// sharded weights may stay gathered until the next Fsdp::release().
 UnitTrace trace_block(DiT& net, const BlockShape& shape, int64_t timed_runs);
 
 // Blocks keep what the choice says. The final layer is no unit: its backward is the first, so that its

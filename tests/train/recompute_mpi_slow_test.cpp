@@ -5,12 +5,14 @@
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "infer/world_model.h"
 #include "model/presets.h"
 #include "ops/loss.h"
 #include "ops/reduce.h"
 #include "parallel/agreement.h"
 #include "parallel/fsdp.h"
 #include "parallel/ulysses.h"
+#include "train/parallelize.h"
 #include "train/recompute.h"
 #include "world.h"
 
@@ -76,6 +78,24 @@ TEST(AutoRecomputeMpi, ranks_choose_alike_on_split_weights_and_clips_and_keep_th
     for (size_t i = 0; i < want.size(); ++i)
       EXPECT_TRUE(at::equal(got[i], want[i])) << shared.fsdp.parameters()[i]->key();
   }
+}
+
+// As the trainer makes it: what a block keeps is chosen among its exchanges, too.
+TEST(AutoRecomputeMpi, a_network_made_parallel_is_traced_with_its_exchanges) {
+  if (test_world().size() > 4) GTEST_SKIP() << "two and four ranks say it";
+  Config c;
+  c.model.preset = "nano";
+  c.model.heads = 4;
+  c.data.frames = 1 + 4 * (2 * test_world().size() - 1);
+  c.parallel.context = test_world().size();
+  const Mesh mesh(test_world(), {.replicate = 1, .shard = 1, .context = test_world().size()});
+  DiT net(dit_config(c));
+  const ParallelDiT parallel = parallelize_dit(net, mesh, c, at::kCPU);
+  parallel.fsdp->initialize(7);
+  std::vector<std::string> labels;
+  for (const TracedOp& op : trace_block(net, kShape, 0).ops) labels.push_back(op.label);
+  EXPECT_THAT(labels, testing::Contains("self_attn.ulysses_qkv"));
+  EXPECT_THAT(labels, testing::Contains("self_attn.ulysses_out"));
 }
 
 TEST(AutoRecomputeMpi, every_rank_is_told_when_one_has_too_little) {
