@@ -4,6 +4,7 @@
 #include "base/numerics.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "bench/random_batch.h"
 #include "bench/step_times.h"
 #include "flow/generate.h"
 #include "infer/branch_parallel.h"
@@ -90,7 +91,7 @@ class Run {
         net_(dit_config(config)) {
     net_.materialize(device_, scalar_type(config.numerics.dtype));
     net_.set_needs_grad(false);
-    fill();
+    fill_weights(net_, 1);
     denoiser_ = context_denoiser(net_, mesh_.context(), config.parallel.head_groups, TextForm::projected);
   }
 
@@ -109,32 +110,19 @@ class Run {
   }
 
  private:
-  // As bench train does: trained weights are neither 0 nor of one size either.
-  void fill() {
-    for (Parameter* p : net_.parameters()) {
-      const at::Tensor values = p->value();
-      if (values.dim() > 1)
-        values.normal_(0, 0.02);
-      else
-        values.fill_(1);
-    }
-  }
-
   flow::GenerateInput input() const {
-    const DataConfig& film = config_.data;
     const auto normal = [&](std::string_view name, const Shape& shape, at::ScalarType type) {
       return Rng(1, name).normal_tensor(shape).to(device_, type);
     };
     const at::ScalarType exact = net_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-    const Shape latent = {1, config_.tokenizer.channels, 1 + (film.frames - 1) / 4, film.height / 8,
-                          film.width / 8};
+    const Shape latent = latent_shape(config_, 1);
     const Shape text = {1, text_tokens(config_), net_.config.crossattn_emb_channels};
     flow::GenerateInput in;
     in.noise = normal("bench film noise", latent, exact);
     in.x0 = normal("bench film x0", latent, exact);
     in.text = normal("bench film text", text, net_.dtype());
     in.negative_text = normal("bench film negative text", text, net_.dtype());
-    in.kind = film.frames == 1 ? flow::BatchKind::image : flow::BatchKind::video;
+    in.kind = config_.data.frames == 1 ? flow::BatchKind::image : flow::BatchKind::video;
     in.branches = branches_over(mesh_.shard());
     return in;
   }
@@ -156,9 +144,7 @@ double FilmBench::median_ms() const {
 }
 
 double FilmBench::flops() const {
-  double sum = 0;
-  for (const TimeRow& row : rows) sum += row.flops;
-  return sum;
+  return total_flops(rows);
 }
 
 FilmBench bench_film(const Config& config, World& world, const FilmBenchOptions& options) {

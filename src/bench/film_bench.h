@@ -24,9 +24,8 @@ struct FilmBench {
 };
 
 // All ranks make one film: branches x context of them; Error where parallel.replicate, shard or context say
-// otherwise. A step is what the sampler does for a noise level:
-// both branches of the guidance, their combination and the new state; it begins and ends with the device
-// idle. Collective.
+// otherwise. A step is what the sampler does for a noise level: both branches of the guidance, their
+// combination and the new state; it begins and ends with the device idle. Collective.
 FilmBench bench_film(const Config& config, World& world, const FilmBenchOptions& options);
 
 // Lines of text, at most `rows` rows of the table; one line of JSON.

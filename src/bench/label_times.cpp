@@ -102,6 +102,12 @@ double total_ms(const std::vector<TimeRow>& rows) {
   return sum;
 }
 
+double total_flops(const std::vector<TimeRow>& rows) {
+  double total = 0;
+  for (const TimeRow& row : rows) total += row.flops;
+  return total;
+}
+
 double waiting_ms(const std::vector<TimeRow>& rows) {
   double sum = 0;
   for (const TimeRow& r : rows)

@@ -56,6 +56,7 @@ class LabelTimes final : public OpObserver, public WaitObserver {
 };
 
 double total_ms(const std::vector<TimeRow>& rows);
+double total_flops(const std::vector<TimeRow>& rows);
 double waiting_ms(const std::vector<TimeRow>& rows);  // of the rows of collectives
 
 }  // namespace orrery

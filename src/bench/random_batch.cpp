@@ -17,6 +17,14 @@ at::Generator generator(at::Device device, uint64_t seed, std::string_view purpo
   return out;
 }
 
+// dims: of the whole weight, of which `values` may be a shard.
+void fill(at::Tensor values, size_t dims, const at::Generator& random) {
+  if (dims > 1)
+    values.normal_(0, 0.02, random);
+  else
+    values.fill_(1);
+}
+
 }  // namespace
 
 flow::FlowBatch random_batch(const Config& c, const Mesh& mesh, at::Device device) {
@@ -35,8 +43,7 @@ flow::FlowBatch random_batch(const Config& c, const Mesh& mesh, at::Device devic
   const flow::TimeConfig time = flow::time_config(c.flow);
   flow::FlowBatch out;
   out.kind = c.data.frames > 1 ? flow::BatchKind::video : flow::BatchKind::image;
-  out.x0 = normal(
-      {clips, c.tokenizer.channels, 1 + (c.data.frames - 1) / 4, c.data.height / 8, c.data.width / 8}, exact);
+  out.x0 = normal(latent_shape(c, clips), exact);
   out.noise = normal(out.x0.sizes(), exact);
   out.times = flow::times_from_draws(time, flow::draw_times(time, seed, 0, samples));
   if (out.kind == flow::BatchKind::video)
@@ -48,15 +55,17 @@ flow::FlowBatch random_batch(const Config& c, const Mesh& mesh, at::Device devic
 
 void fill_weights(Fsdp& fsdp, uint64_t seed, int rank) {
   at::Generator random = generator(fsdp.device(), seed, "bench.weights", rank);
-  for (const ShardView& w : fsdp.weights()) {
-    at::Tensor values = w.local;
-    if (w.shape.size() > 1) {
-      values.normal_(0, 0.02, random);
-    } else {
-      values.fill_(1);
-    }
-  }
+  for (const ShardView& w : fsdp.weights()) fill(w.local, w.shape.size(), random);
   fsdp.release();
+}
+
+void fill_weights(const DiT& net, uint64_t seed) {
+  at::Generator random = generator(net.seq.value().device(), seed, "bench.weights", 0);
+  for (const Parameter* p : net.parameters()) fill(p->value(), p->value().sizes().size(), random);
+}
+
+Shape latent_shape(const Config& c, int64_t clips) {
+  return {clips, c.tokenizer.channels, 1 + (c.data.frames - 1) / 4, c.data.height / 8, c.data.width / 8};
 }
 
 }  // namespace orrery

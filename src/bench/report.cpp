@@ -23,8 +23,8 @@ struct Rates {
 
 Rates rates_of(const TrainBench& b, const Expected& expected) {
   Rates r{.model_flops = model_flops(b.config),
-          .tokens = static_cast<double>(tokens_of_clip(b.config) * b.config.train.batch)};
-  for (const TimeRow& row : b.rows) r.operation_flops += row.flops;
+          .tokens = static_cast<double>(tokens_of_clip(b.config) * b.config.train.batch),
+          .operation_flops = total_flops(b.rows)};
   r.waiting = waiting_ms(b.rows);
   if (!expected.ceilings) return r;
   const double peak = 1e12 * expected.ceilings->peak_tflops * 1e-3 * b.median_ms();  // of a rank in a step

@@ -166,9 +166,7 @@ double VaeFigures::median_ms() const {
 }
 
 double VaeFigures::flops() const {
-  double sum = 0;
-  for (const TimeRow& row : rows) sum += row.flops;
-  return sum;
+  return total_flops(rows);
 }
 
 VaeBench bench_vae(const Config& config, World& world, const VaeBenchOptions& options) {

@@ -149,7 +149,7 @@ void write_folder(const GenerateOptions& o, Config& c, const std::vector<FilmReq
 }
 
 int64_t evaluations(const GenerateOptions& o, const Config& c, const FilmRequest& r) {
-  const int64_t levels = r.num_steps + (c.sample.sigmas == Sigmas::karras ? 1 : 0);
+  const int64_t levels = flow::steps_of_levels(c.sample.sigmas, r.num_steps);
   const auto chunks = static_cast<int64_t>(film_chunks(r, r.seed, c.data.frames).size());
   return levels * chunks * (o.cfg_parallel ? 1 : 2);
 }

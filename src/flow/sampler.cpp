@@ -124,6 +124,10 @@ NoiseLevels karras_levels(int64_t num_steps) {
   return levels_of(sigmas);
 }
 
+int64_t steps_of_levels(Sigmas kind, int64_t num_steps) {
+  return kind == Sigmas::karras ? num_steps + 1 : num_steps;
+}
+
 NoiseLevels noise_levels(Sigmas kind, int64_t num_steps, double shift) {
   return kind == Sigmas::karras ? karras_levels(num_steps) : linear_levels(num_steps, shift);
 }

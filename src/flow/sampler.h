@@ -25,6 +25,7 @@ NoiseLevels linear_levels(int64_t num_steps, double shift);
 // Karras et al. 2022 between 200 and 0.01 with rho 7, as sigma = k / (1 + k), unshifted; num_steps + 1 steps.
 NoiseLevels karras_levels(int64_t num_steps);
 NoiseLevels noise_levels(Sigmas kind, int64_t num_steps, double shift);
+int64_t steps_of_levels(Sigmas kind, int64_t num_steps);  // that noise_levels makes of so many
 
 struct SamplerStep {
   int64_t index;     // 0 .. n - 1

@@ -101,16 +101,8 @@ PlannedRank::PlannedRank(const Config& config, const std::vector<int>& node_of, 
       cost_(ceilings, clock_, meter_, config.numerics.deterministic) {}
 
 UnitTrace PlannedRank::trace_block() {
-  const LatentShape latent = latent_shape(config_);
-  const int64_t patch = net_.config.patch_spatial;
-  const bool by_frame = config_.flow.condition_timestep >= 0;
-  BlockShape shape = {
-      .batch = micro_.clips,
-      .frames = std::max<int64_t>(1, latent.frames / net_.config.patch_temporal / mesh_.context().size()),
-      .rows = latent.height / patch,
-      .columns = latent.width / patch,
-      .text_tokens = text_tokens(config_)};
-  shape.times = by_frame ? shape.frames : 1;
+  BlockShape shape = block_shape(config_, mesh_);
+  if (config_.flow.condition_timestep >= 0) shape.times = shape.frames;  // a timestep for each frame
   Times times(cost_, network_);
   const Observing observing(times);
   UnitTrace block = orrery::trace_block(net_, shape, 0);

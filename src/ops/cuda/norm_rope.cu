@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   store_sums(a.dweight, dweight, my, units.width);
 }
 
-// Calls run.template operator()<N, L>() for rows of `width`, which takes_width is true of.
+// Calls run.template operator()<N, L>() for heads of `width`, of 128, 256 or 512 bytes.
 template <class T, class Run>
 void with_lanes(int64_t width, const Run& run) {
   constexpr int N = 16 / sizeof(T);
