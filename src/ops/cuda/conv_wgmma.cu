@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "ops/cuda/vector.cuh"
+#include "ops/cuda/wgmma.cuh"
 
 namespace orrery::kernels::cuda {
 namespace {
@@ -38,27 +39,6 @@ struct Sizes {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-__device__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-__device__ void init_barrier(uint32_t barrier, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
-}
-__device__ void arrive(uint32_t barrier) {
-  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
-}
-__device__ void arrive_expecting(uint32_t barrier, uint32_t bytes) {
-  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(barrier),
-               "r"(bytes)
-               : "memory");
-}
-__device__ void wait(uint32_t barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
-      "@done bra end;\nbra again;\nend:\n}" ::"r"(barrier),
-      "r"(parity)
-      : "memory");
-}
 __device__ void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
@@ -122,17 +102,6 @@ __device__ void multiply(float (&d)[48], uint64_t a, uint64_t b, int adds) {
     ORRERY_WGMMA("bf16");
 #undef ORRERY_WGMMA
 }
-__device__ void begin_products() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ void commit_products() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int kPending>
-__device__ void wait_for_products() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
-
 // Where tile `index` begins: blocks of outputs of the same pixels follow each other.
 struct Tile {
   int block, column, row, frame;  // frame: of all batch entries
@@ -211,19 +180,6 @@ __device__ void fetch(const TiledConv& a, const Sizes& s, const Pipeline<N>& pip
   }
   wait_for_copies<0>();
   for (int last = step < 2 ? 0 : step - 2; last < step; ++last) arrive(pipe.full(last % S::kCount));
-}
-
-// Lane q of four holds word q of four vectors; afterwards vector q, word by word. Its own inverse.
-__device__ void transpose_words(uint32_t (&word)[4]) {
-  const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-  const auto swap = [](uint32_t& mine, uint32_t& other, bool gives_mine, int lanes) {
-    const uint32_t got = __shfl_xor_sync(0xffffffff, gives_mine ? mine : other, lanes);
-    (gives_mine ? mine : other) = got;
-  };
-  swap(word[0], word[1], odd, 1);
-  swap(word[2], word[3], odd, 1);
-  swap(word[0], word[2], high, 2);
-  swap(word[1], word[3], high, 2);
 }
 
 // A row of the tile as a warp holds it when it writes: 16 pixels of N outputs. As wgmma leaves the sums, a

@@ -16,6 +16,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/wide_attention.h"
 #include "ops/deterministic_attention.h"
 #include "ops/kernels.h"
@@ -28,9 +29,8 @@ namespace {
 namespace fe = cudnn_frontend;
 using fe::graph::Tensor_attributes;
 
-constexpr int64_t kAlignment = 16;  // bytes, of pointers and strides: the kernels load vectors of that size
-constexpr size_t kMaxPlans = 256;   // of a thread; a run with a few buckets of shapes has some tens
-constexpr size_t kMaxText = 600;    // of a refusal: cuDNN gives reasons for every kernel that it tried
+constexpr size_t kMaxPlans = 256;  // of a thread; a run with a few buckets of shapes has some tens
+constexpr size_t kMaxText = 600;   // of a refusal: cuDNN gives reasons for every kernel that it tried
 constexpr int64_t kWidestHead = 256;
 constexpr double kMaxScoreBytes = 8.0 * (int64_t{1} << 30);
 
@@ -68,25 +68,8 @@ struct Layout {
 
 Layout layout_of(const at::Tensor& x) {
   if (x.dim() == 3) return {{x.size(0), x.size(1), x.size(2), 1}, {x.size(1) * x.size(2), x.size(2), 1, 1}};
-  std::array<int64_t, 4> stride{};
-  int64_t packed = 1;
-  for (int64_t dim = 3; dim >= 0; --dim) {  // the stride of a dimension of size 1 may be anything, 0 too
-    stride[dim] = x.size(dim) == 1 ? packed : x.stride(dim);
-    packed = std::max(packed, x.size(dim) * stride[dim]);
-  }
+  const auto stride = strides_of(x);
   return {{x.size(0), x.size(2), x.size(1), x.size(3)}, {stride[0], stride[2], stride[1], stride[3]}};
-}
-
-bool is_aligned(const at::Tensor& x) {
-  const int64_t step = kAlignment / x.element_size();
-  bool fits = x.stride(3) == 1 && reinterpret_cast<uintptr_t>(x.const_data_ptr()) % kAlignment == 0;
-  for (int64_t dim = 0; dim < 3; ++dim)
-    fits = fits && (x.size(dim) == 1 || (x.stride(dim) > 0 && x.stride(dim) % step == 0));
-  return fits;
-}
-
-at::Tensor aligned(const at::Tensor& x) {
-  return is_aligned(x) ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
 PlanKey key_of(const Operands& operands, const Settings& settings) {

@@ -1,8 +1,22 @@
 #include "ops/cuda/launch.h"
 
+#include <ATen/cuda/CUDAContext.h>
 #include <ATen/ops/empty.h>
 
 namespace orrery::kernels::cuda {
+namespace {
+
+constexpr int64_t kAlignment = 16;  // bytes, of pointers and strides: kernels load vectors of that size
+
+bool is_aligned(const at::Tensor& x) {
+  const int64_t step = kAlignment / x.element_size();
+  bool fits = x.stride(3) == 1 && reinterpret_cast<uintptr_t>(x.const_data_ptr()) % kAlignment == 0;
+  for (int64_t dim = 0; dim < 3; ++dim)
+    fits = fits && (x.size(dim) == 1 || (x.stride(dim) > 0 && x.stride(dim) % step == 0));
+  return fits;
+}
+
+}  // namespace
 
 std::optional<Type> type_of(const at::Tensor& t) {
   switch (t.scalar_type()) {
@@ -15,6 +29,29 @@ std::optional<Type> type_of(const at::Tensor& t) {
     default:
       return std::nullopt;
   }
+}
+
+bool is_hopper() {
+#ifdef ORRERY_SM90A
+  const cudaDeviceProp* const device = at::cuda::getCurrentDeviceProperties();
+  return device->major == 9 && device->minor == 0;
+#else
+  return false;
+#endif
+}
+
+at::Tensor aligned(const at::Tensor& x) {
+  return is_aligned(x) ? x : x.clone(at::MemoryFormat::Contiguous);
+}
+
+std::array<int64_t, 4> strides_of(const at::Tensor& x) {
+  std::array<int64_t, 4> stride{};
+  int64_t packed = 1;
+  for (int64_t dim = 3; dim >= 0; --dim) {
+    stride[dim] = x.size(dim) == 1 ? packed : x.stride(dim);
+    packed = std::max(packed, x.size(dim) * stride[dim]);
+  }
+  return stride;
 }
 
 std::optional<Rows> rows_of(const at::Tensor& x, const at::Tensor& modulation) {

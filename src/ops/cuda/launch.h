@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <array>
 #include <optional>
 
 #include "ops/cuda/entry.h"
@@ -13,6 +14,16 @@ namespace orrery::kernels::cuda {
 
 // None for types that have no kernels.
 std::optional<Type> type_of(const at::Tensor& t);
+
+// Whether kernels for Hopper alone run on the current device and were built.
+bool is_hopper();
+
+// x (B,S,n,d) as kernels of attention read it: d dense, pointer and strides in multiples of 16 bytes. A copy
+// where it does not lie so.
+at::Tensor aligned(const at::Tensor& x);
+// The strides of such a tensor in elements. That of a dimension of size 1, which may be anything in ATen, is
+// what the dimensions after it take.
+std::array<int64_t, 4> strides_of(const at::Tensor& x);
 
 // x as rows of its last dimension, of which consecutive ones share a row of `modulation`, when the shape of
 // that is x's with a run of 1s before the last dimension, as (B,T,1,1,D) for (B,T,H,W,D). None for other

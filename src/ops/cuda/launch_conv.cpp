@@ -1,4 +1,3 @@
-#include <ATen/cuda/CUDAContext.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
@@ -10,15 +9,6 @@ namespace {
 
 constexpr int64_t kMaxOutputs = 384;
 constexpr int64_t kManyOutputs = 192;  // with more, partly filled tiles make cuDNN faster
-
-bool is_hopper() {
-#ifdef ORRERY_SM90A
-  const cudaDeviceProp* const device = at::cuda::getCurrentDeviceProperties();
-  return device->major == 9 && device->minor == 0;
-#else
-  return false;
-#endif
-}
 
 int64_t tiles_of(const at::Tensor& y) {
   const auto parts = [](int64_t length, int64_t tile) { return (length + tile - 1) / tile; };
