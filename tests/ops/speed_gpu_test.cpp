@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "base/numerics.h"
+#include "ops/cuda/cudnn_attention.h"
+#include "ops/cuda/tiled_attention.h"
 #include "ops/kernels.h"
 
 namespace orrery {
@@ -84,6 +86,10 @@ TEST_F(OpSpeed, of_attention) {
     const auto backward = [&, &out = out, &lse = lse] { attention_backward(dout, q, k, v, out, lse, scale); };
     const double forward_ms = median_ms([&] { attention(q, k, v, scale); });
     print(text_of(c.name, " forward"), flops, forward_ms);
+    print(text_of(c.name, " forward by cuDNN"), flops, median_ms([&] { cudnn_attention(q, k, v, scale); }));
+    if (is_for_tiles(q, k))
+      print(text_of(c.name, " forward by our own"), flops,
+            median_ms([&] { tiled_attention(q, k, v, scale); }));
     const double backward_ms = median_ms(backward);
     print(text_of(c.name, " backward (2.5x)"), 2.5 * flops, backward_ms);
     print(text_of(c.name, " both (as 3x)"), 3 * flops, forward_ms + backward_ms);

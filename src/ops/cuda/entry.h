@@ -219,6 +219,25 @@ struct TiledConv {
 };
 void launch(const TiledConv& args, Type type, cudaStream_t stream);
 
+// Attention without mask for heads of kTiledHead channels: out (batch, queries, heads, kTiledHead), a half
+// type, and lse (batch, heads, queries), log-sum-exp of the scaled scores; scale > 0. Channels of q, k and v
+// are dense, the other strides and the pointers positive multiples of 16 bytes. Up to 65,535 heads and
+// entries of the batch, tokens up to kMaxTiledTokens. False where the driver refuses. Devices of compute
+// capability 9.0, where built for sm_90a.
+constexpr int64_t kTiledHead = 128, kMaxTiledTokens = int64_t{1} << 30;
+struct AttentionInput {
+  const void* data;
+  int64_t entry, token, head;  // strides in elements
+};
+struct TiledAttention {
+  AttentionInput q, k, v;
+  void* out;
+  float* lse;
+  int64_t batch, heads, queries, keys;
+  double scale;
+};
+bool launch(const TiledAttention& args, Type type, cudaStream_t stream);
+
 // y = x Phi(x), Phi the distribution function of the standard normal, over `count` elements, count > 0.
 struct Gelu {
   const void* x;
