@@ -162,7 +162,9 @@ struct Softmax {
         sum[row] *= factor[row];
       }
     }
-    const float offset[2] = {-most[0] * scale, -most[1] * scale};
+    float offset[2];  // no row subtracts infinity from infinity
+#pragma unroll
+    for (int row = 0; row < 2; ++row) offset[row] = most[row] == -INFINITY ? 0 : -most[row] * scale;
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       s[i] = power_of_2(fmaf(s[i], scale, offset[i / 2 % 2]));
@@ -203,9 +205,7 @@ __device__ void write(const Call& c, const float (&o)[64], const Softmax& softma
         word[j] = Pair<T>::word(o[at] * share, o[at + 1] * share);
       }
       transpose_words(word);
-      if (is_there)
-        *reinterpret_cast<uint4*>(to + 32 * i + lane % 4 * 8) =
-            make_uint4(word[0], word[1], word[2], word[3]);
+      if (is_there) store_words(to + 32 * i + lane % 4 * 8, word);
     }
   }
 }
@@ -290,8 +290,8 @@ __global__ void __launch_bounds__(kGroups* kGroup, 1)
 
 template <class T>
 bool launch_tiles(const TiledAttention& a, Type type, cudaStream_t stream) {
-  const auto q = map_of(a.q, a.queries, a, type, kBoxTokens), k = map_of(a.k, a.keys, a, type, kBoxTokens),
-             v = map_of(a.v, a.keys, a, type, kBoxTokens);
+  const TensorMaps maps{.heads = a.heads, .batch = a.batch, .type = type, .box_tokens = kBoxTokens};
+  const auto q = maps.of(a.q, a.queries), k = maps.of(a.k, a.keys), v = maps.of(a.v, a.keys);
   if (!q || !k || !v) return false;
   const Call call{.out = a.out,
                   .lse = a.lse,
@@ -302,7 +302,7 @@ bool launch_tiles(const TiledAttention& a, Type type, cudaStream_t stream) {
   const int64_t blocks = (a.queries + kQueries - 1) / kQueries;
   const dim3 grid(static_cast<unsigned>((blocks + kCluster - 1) / kCluster * kCluster),
                   static_cast<unsigned>(a.heads), static_cast<unsigned>(a.batch));
-  launch_clusters(attend_tiles<T>, grid, kGroups * kGroup, kSharedBytes, stream, *q, *k, *v, call);
+  launch_clusters(attend_tiles<T>, kCluster, grid, kGroups * kGroup, kSharedBytes, stream, *q, *k, *v, call);
   return true;
 }
 

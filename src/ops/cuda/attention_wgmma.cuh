@@ -130,9 +130,10 @@ __device__ void multiply_fresh(float (&d)[64], const uint32_t* a, uint64_t b) {
 #undef ORRERY_WGMMA
 
 // After wait_for_products: what asynchronous products wrote is not read before this.
-inline __device__ void take(float (&d)[64]) {
+template <int kCount>
+__device__ void take(float (&d)[kCount]) {
 #pragma unroll
-  for (int i = 0; i < 64; ++i) asm volatile("" : "+f"(d[i])::"memory");
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
 // volatile, so that a softmax stays between the waits for products that surround it: the compiler would move
@@ -154,40 +155,46 @@ struct Stage {
 
 #endif
 
-// x (channel, token, head, entry) of half type in boxes of 64 channels of `box_tokens`; tokens after the last
-// are zeros. None where the driver refuses.
-inline std::optional<CUtensorMap> map_of(const AttentionInput& x, int64_t tokens, const TiledAttention& a,
-                                         Type type, int box_tokens) {
-  static const auto encode = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult found{};
-    const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
-                                                               cudaEnableDefault, &found);
-    if (error != cudaSuccess) cudaGetLastError();  // nobody shall take it for a launch's
-    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(
-        error == cudaSuccess && found == cudaDriverEntryPointSuccess ? function : nullptr);
-  }();
-  if (!encode) return {};
-  const auto size = [](int64_t n) { return static_cast<cuuint64_t>(n); };
-  const cuuint64_t sizes[] = {size(kHead), size(tokens), size(a.heads), size(a.batch)},
-                   strides[] = {size(2 * x.token), size(2 * x.head), size(2 * x.entry)};  // bytes
-  const cuuint32_t box[] = {kBoxChannels, static_cast<cuuint32_t>(box_tokens), 1, 1}, steps[] = {1, 1, 1, 1};
-  const auto element =
-      type == Type::float16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  CUtensorMap map;
-  const CUresult result = encode(&map, element, 4, const_cast<void*>(x.data), sizes, strides, box, steps,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? std::optional(map) : std::nullopt;
-}
+// Of tensors of a half type with as many heads and entries, in boxes of 64 channels of `box_tokens`.
+struct TensorMaps {
+  int64_t heads, batch;
+  Type type;
+  int box_tokens;
 
-// Blocks of `threads` in clusters along x; grid.x is a multiple of kCluster. Errors are the launch's.
+  // x (channel, token, head, entry); tokens after the last are zeros. None where the driver refuses.
+  std::optional<CUtensorMap> of(const AttentionInput& x, int64_t tokens) const {
+    static const auto encode = [] {
+      void* function = nullptr;
+      cudaDriverEntryPointQueryResult found{};
+      const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                                                 cudaEnableDefault, &found);
+      if (error != cudaSuccess) cudaGetLastError();  // nobody shall take it for a launch's
+      return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(
+          error == cudaSuccess && found == cudaDriverEntryPointSuccess ? function : nullptr);
+    }();
+    if (!encode) return {};
+    const auto size = [](int64_t n) { return static_cast<cuuint64_t>(n); };
+    const cuuint64_t sizes[] = {size(kHead), size(tokens), size(heads), size(batch)},
+                     strides[] = {size(2 * x.token), size(2 * x.head), size(2 * x.entry)};  // bytes
+    const cuuint32_t box[] = {kBoxChannels, static_cast<cuuint32_t>(box_tokens), 1, 1},
+                     steps[] = {1, 1, 1, 1};
+    const auto element =
+        type == Type::float16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    CUtensorMap map;
+    const CUresult result = encode(&map, element, 4, const_cast<void*>(x.data), sizes, strides, box, steps,
+                                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                   CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return result == CUDA_SUCCESS ? std::optional(map) : std::nullopt;
+  }
+};
+
+// Blocks of `threads` in clusters along x, of which grid.x is a multiple. Errors are the launch's.
 template <class... Args>
-void launch_clusters(void (*kernel)(Args...), dim3 grid, int threads, uint32_t shared_bytes,
+void launch_clusters(void (*kernel)(Args...), unsigned blocks, dim3 grid, int threads, uint32_t shared_bytes,
                      cudaStream_t stream, const Args&... args) {
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {kCluster, 1, 1};
+  cluster.val.clusterDim = {blocks, 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));

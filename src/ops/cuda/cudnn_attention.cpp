@@ -311,6 +311,18 @@ cpu::Attention cudnn_attention(const at::Tensor& q, const at::Tensor& k, const a
 cpu::AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
                                        double scale) {
+  if (k.size(1) >= kMinTiledKeys && is_for_tiles(q, k))
+    if (auto tiled = tiled_attention_backward(dout, q, k, v, out, lse, scale,
+                                              at::globalContext().deterministicAlgorithms())) {
+      ++thread_state().counts.tiled;
+      return *std::move(tiled);
+    }
+  return cudnn_attention_backward(dout, q, k, v, out, lse, scale);
+}
+
+cpu::AttentionGrads cudnn_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+                                             const at::Tensor& v, const at::Tensor& out,
+                                             const at::Tensor& lse, double scale) {
   const c10::cuda::CUDAGuard device(q.device());
   std::string refusal = unsuited(q, k);
   if (refusal.empty()) {

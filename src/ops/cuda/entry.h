@@ -238,6 +238,22 @@ struct TiledAttention {
 };
 bool launch(const TiledAttention& args, Type type, cudaStream_t stream);
 
+// The gradients of its inputs, dense, of TiledAttention's out and lse: dq (batch, queries, heads,
+// kTiledHead), dk and dv (batch, keys, heads, kTiledHead). Space: sums, kTiledHead floats, and rows, 2
+// floats, for each of the queries of a head in whole kTiledQueries; turns, 2 integers for kTiledQueries of a
+// head. Without turns dq is summed in whatever order its terms come.
+constexpr int64_t kTiledQueries = 64;
+struct TiledAttentionBackward {
+  AttentionInput dout, out, q, k, v;
+  const float* lse;
+  void *dq, *dk, *dv;
+  float *sums, *rows;
+  int* turns;
+  int64_t batch, heads, queries, keys;
+  double scale;
+};
+bool launch(const TiledAttentionBackward& args, Type type, cudaStream_t stream);
+
 // y = x Phi(x), Phi the distribution function of the standard normal, over `count` elements, count > 0.
 struct Gelu {
   const void* x;

@@ -54,4 +54,43 @@ std::optional<cpu::Attention> tiled_attention(const at::Tensor& q, const at::Ten
   return cpu::Attention{out, lse};
 }
 
+std::optional<cpu::AttentionGrads> tiled_attention_backward(const at::Tensor& dout, const at::Tensor& q,
+                                                            const at::Tensor& k, const at::Tensor& v,
+                                                            const at::Tensor& out, const at::Tensor& lse,
+                                                            double scale, bool is_deterministic) {
+  if (!is_fit(scale)) return {};
+  const c10::cuda::CUDAGuard device(q.device());
+  const at::Tensor gradients = aligned(dout), outs = aligned(out), queries = aligned(q), keys = aligned(k),
+                   values = aligned(v), sums_of_rows = lse.contiguous();
+  const int64_t heads = q.size(0) * q.size(2), tiles = (q.size(1) + kTiledQueries - 1) / kTiledQueries;
+  const auto floats = q.options().dtype(at::kFloat);
+  const at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options()),
+                   dv = at::empty(v.sizes(), v.options());
+  const at::Tensor sums = at::empty({heads, tiles, kTiledQueries, kTiledHead}, floats),
+                   rows = at::empty({2, heads, tiles, kTiledQueries}, floats);
+  at::Tensor turns;
+  if (is_deterministic) turns = at::empty({heads, tiles, 2}, q.options().dtype(at::kInt));
+  const bool runs = launch(TiledAttentionBackward{.dout = input_of(gradients),
+                                                  .out = input_of(outs),
+                                                  .q = input_of(queries),
+                                                  .k = input_of(keys),
+                                                  .v = input_of(values),
+                                                  .lse = sums_of_rows.const_data_ptr<float>(),
+                                                  .dq = dq.data_ptr(),
+                                                  .dk = dk.data_ptr(),
+                                                  .dv = dv.data_ptr(),
+                                                  .sums = sums.data_ptr<float>(),
+                                                  .rows = rows.data_ptr<float>(),
+                                                  .turns = is_deterministic ? turns.data_ptr<int>() : nullptr,
+                                                  .batch = q.size(0),
+                                                  .heads = q.size(2),
+                                                  .queries = q.size(1),
+                                                  .keys = k.size(1),
+                                                  .scale = scale},
+                           *type_of(q), c10::cuda::getCurrentCUDAStream());
+  if (!runs) return {};
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return cpu::AttentionGrads{dq, dk, dv};
+}
+
 }  // namespace orrery::kernels::cuda

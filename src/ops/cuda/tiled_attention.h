@@ -1,6 +1,6 @@
 #pragma once
-// Attention forward by our own kernel for Hopper (attention_wgmma.cu), for attention() in
-// cudnn_attention.cpp, and for tests and measurements of the kernel alone.
+// Attention by our own kernels for Hopper (attention_wgmma.cu, attention_backward_wgmma.cu), for attention()
+// and attention_backward() in cudnn_attention.cpp, and for tests and measurements of the kernels alone.
 #include <optional>
 
 #include "ops/kernels.h"
@@ -16,5 +16,14 @@ bool is_for_tiles(const at::Tensor& q, const at::Tensor& k);
 // not one of float's normal positive numbers (to half the largest), or the driver refuses.
 std::optional<cpu::Attention> tiled_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                               double scale);
+
+// kernels::cpu::attention_backward of what is_for_tiles takes, likewise, dout of out's shape and type; p and
+// ds rounded to the type for their products. dq is summed over blocks of 128 keys in float32, in any order
+// or, where deterministic, in theirs: then the same bits in each run. Works with 4 bytes beside each element
+// of q.
+std::optional<cpu::AttentionGrads> tiled_attention_backward(const at::Tensor& dout, const at::Tensor& q,
+                                                            const at::Tensor& k, const at::Tensor& v,
+                                                            const at::Tensor& out, const at::Tensor& lse,
+                                                            double scale, bool is_deterministic);
 
 }  // namespace orrery::kernels::cuda

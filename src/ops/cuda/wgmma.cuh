@@ -28,6 +28,13 @@ inline __device__ void wait(uint32_t barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
+// Dense and in multiples of 16 bytes, to this block; counts at its barrier.
+inline __device__ void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
 inline __device__ void begin_products() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -50,6 +57,9 @@ inline __device__ void transpose_words(uint32_t (&word)[4]) {
   swap(word[2], word[3], odd, 1);
   swap(word[0], word[2], high, 2);
   swap(word[1], word[3], high, 2);
+}
+inline __device__ void store_words(void* to, const uint32_t (&word)[4]) {
+  *static_cast<uint4*>(to) = make_uint4(word[0], word[1], word[2], word[3]);
 }
 
 #endif
