@@ -25,6 +25,8 @@ struct Ceilings {
   double matmul_tflops = 0, matmul_float32_tflops = 0;
   double attention_forward_tflops = 0, attention_backward_tflops = 0;
   double deterministic_attention_backward_tflops = 0;  // numerics.deterministic; of few keys it is as ever
+  double tiled_attention =
+      0;  // 1: attention of many keys runs in our own kernels (ops/attention_workspace.h)
   double short_attention_forward_tflops = 0, short_attention_backward_tflops = 0;  // fewer than 1024 keys
   double memory_gb_per_s = 0;                                                      // read and written
   double op_us = 0;            // least time of an op: its launches

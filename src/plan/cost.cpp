@@ -7,7 +7,8 @@
 #include <cmath>
 
 #include "autograd/tape.h"
-#include "ops/deterministic_attention.h"
+#include "ops/attention_tiles.h"
+#include "ops/attention_workspace.h"
 
 namespace orrery {
 namespace {
@@ -73,10 +74,10 @@ bool is_as_written(const Op& op) {
   return op.name().starts_with("ulysses") || op.name() == "biased_attention";
 }
 
-// Comes and goes while out is there.
-void make_attention_workspace(const std::vector<Shape>& shapes) {
+// Comes and goes while an op's results are there.
+void make_workspace(int64_t bytes) {
   const MemoryTag tag(MemoryUse::workspace);
-  at::empty({deterministic_parts(shapes[0], shapes[1]).bytes}, at::device(at::kMeta).dtype(at::kByte));
+  at::empty({bytes}, at::device(at::kMeta).dtype(at::kByte));
 }
 
 }  // namespace
@@ -111,7 +112,7 @@ void OpCost::before(const OpCall& call) {
 
 void OpCost::after(const OpCall& call, const Tensors& out) {
   meter_.pause(false);
-  if (is_deterministic_attention(call)) make_attention_workspace(input_shapes(call));
+  if (is_half_attention_backward(call)) make_workspace(attention_workspace_bytes(input_shapes(call)));
   const double seconds = seconds_of(call, out);
   clock_.compute(seconds);
   tally_.seconds[std::string(call.op.name())] += seconds;
@@ -132,10 +133,17 @@ void OpCost::after(const OpCall& call, const Tensors& out) {
   }
 }
 
-// By cuDNN's deterministic kernels, which take half types.
-bool OpCost::is_deterministic_attention(const OpCall& call) const {
-  return deterministic_ && ceilings_.device == Device::cuda && call.phase == OpPhase::backward &&
+// By fused kernels, which take half types.
+bool OpCost::is_half_attention_backward(const OpCall& call) const {
+  return ceilings_.device == Device::cuda && call.phase == OpPhase::backward &&
          call.op.name() == "attention" && call.in[0].itemsize() == 2;
+}
+
+int64_t OpCost::attention_workspace_bytes(const std::vector<Shape>& shapes) const {
+  const bool is_tiled =
+      ceilings_.tiled_attention > 0 && shapes[0][3] == kTiledHead && shapes[1][1] >= kMinTiledKeys;
+  if (is_tiled) return tiled_backward_bytes(shapes[0]);
+  return deterministic_ ? deterministic_parts(shapes[0], shapes[1]).bytes : 0;
 }
 
 double OpCost::attention_flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {
@@ -143,7 +151,8 @@ double OpCost::attention_flops_per_s(const OpCall& call, const std::vector<Shape
   if (shapes[1][1] < kShortAttention)
     return 1e12 * (is_backward ? ceilings_.short_attention_backward_tflops
                                : ceilings_.short_attention_forward_tflops);
-  if (is_deterministic_attention(call)) return 1e12 * ceilings_.deterministic_attention_backward_tflops;
+  if (deterministic_ && is_half_attention_backward(call))
+    return 1e12 * ceilings_.deterministic_attention_backward_tflops;
   return 1e12 * (is_backward ? ceilings_.attention_backward_tflops : ceilings_.attention_forward_tflops);
 }
 

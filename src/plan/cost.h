@@ -7,8 +7,8 @@
 // op that only gives its input another shape. Gradients that are added up in backward take two reads and a
 // write. Recompute takes time and is no part of the model's FLOPs.
 //
-// With numerics.deterministic attention's backward on a GPU has a rate of its own and a workspace
-// (ops/deterministic_attention.h), which is in the peak beside the gradients that it makes.
+// Attention's backward on a GPU has a workspace (ops/attention_workspace.h), which is in the peak beside the
+// gradients that it makes, and with numerics.deterministic a rate of its own.
 #include <c10/util/intrusive_ptr.h>
 
 #include <map>
@@ -48,7 +48,8 @@ class OpCost final : public OpObserver {
     c10::weak_intrusive_ptr<c10::StorageImpl> storage;
     std::string label;
   };
-  bool is_deterministic_attention(const OpCall& call) const;
+  bool is_half_attention_backward(const OpCall& call) const;
+  int64_t attention_workspace_bytes(const std::vector<Shape>& shapes) const;  // of half_attention_backward
   double attention_flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   double flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   void remember(const OpCall& call, const Tensors& out);

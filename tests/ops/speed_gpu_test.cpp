@@ -82,8 +82,16 @@ TEST_F(OpSpeed, of_attention) {
                      dout = random(q.sizes());
     const double flops = 4.0 * static_cast<double>(q.numel()) * static_cast<double>(c.keys);
     const int64_t refused = fused_attention().refused;
-    const auto [out, lse] = attention(q, k, v, scale);
-    const auto backward = [&, &out = out, &lse = lse] { attention_backward(dout, q, k, v, out, lse, scale); };
+    const kernels::cpu::Attention saved = attention(q, k, v, scale);
+    const auto backward = [&] { attention_backward(dout, q, k, v, saved.out, saved.lse, scale); };
+    const auto print_backward = [&](const std::string& what, bool is_deterministic) {
+      print(what + " by cuDNN", 2.5 * flops,
+            median_ms([&] { cudnn_attention_backward(dout, q, k, v, saved.out, saved.lse, scale); }));
+      if (is_for_tiles(q, k))
+        print(what + " by our own", 2.5 * flops, median_ms([&] {
+                tiled_attention_backward(dout, q, k, v, saved.out, saved.lse, scale, is_deterministic);
+              }));
+    };
     const double forward_ms = median_ms([&] { attention(q, k, v, scale); });
     print(text_of(c.name, " forward"), flops, forward_ms);
     print(text_of(c.name, " forward by cuDNN"), flops, median_ms([&] { cudnn_attention(q, k, v, scale); }));
@@ -92,9 +100,11 @@ TEST_F(OpSpeed, of_attention) {
             median_ms([&] { tiled_attention(q, k, v, scale); }));
     const double backward_ms = median_ms(backward);
     print(text_of(c.name, " backward (2.5x)"), 2.5 * flops, backward_ms);
+    print_backward(text_of(c.name, " backward"), false);
     print(text_of(c.name, " both (as 3x)"), 3 * flops, forward_ms + backward_ms);
     set_deterministic(true);
     const double deterministic_ms = median_ms(backward);
+    print_backward(text_of(c.name, " deterministic"), true);
     set_deterministic(false);
     print(text_of(c.name, " deterministic backward"), 2.5 * flops, deterministic_ms);
     print(text_of(c.name, " both, deterministic"), 3 * flops, forward_ms + deterministic_ms);

@@ -136,11 +136,13 @@ struct AttentionBackward {
   int64_t workspace;  // in the peak, with the gradients
 };
 
-// Of q (1,2048,4,64).
-AttentionBackward attention_backward(bool deterministic, at::ScalarType dtype, int64_t keys) {
+// Of q (1,2048,4,width).
+AttentionBackward attention_backward(bool deterministic, at::ScalarType dtype, int64_t keys,
+                                     int64_t width = 64, bool is_tiled = true) {
   Costs c{.deterministic = deterministic};
+  c.ceilings.tiled_attention = is_tiled ? 1 : 0;
   const auto heads = [&](int64_t tokens) {
-    return Variable(at::empty({1, tokens, 4, 64}, at::device(at::kMeta).dtype(dtype)), true);
+    return Variable(at::empty({1, tokens, 4, width}, at::device(at::kMeta).dtype(dtype)), true);
   };
   Recording recording;
   const Variable out = ops::attention(heads(2048), heads(keys), heads(keys));
@@ -169,6 +171,20 @@ TEST(OpCost, deterministic_attention_of_few_keys_is_no_slower_and_of_float32_is_
              fixed_exact = attention_backward(true, at::kFloat, 2048);
   EXPECT_EQ(fixed_exact.seconds, exact.seconds);
   EXPECT_EQ(fixed_exact.workspace, exact.workspace);
+}
+
+TEST(OpCost, attention_of_our_own_kernels_works_with_sums_of_dq_and_no_more_where_it_is_deterministic) {
+  const auto workspace = [](bool deterministic, int64_t keys, int64_t width, bool is_tiled) {
+    const int64_t gradients = (2048 + 2 * keys) * 4 * width * 2;
+    return attention_backward(deterministic, at::kBFloat16, keys, width, is_tiled).workspace - gradients;
+  };
+  constexpr int64_t kSums = 2048 * 4 * (128 + 2) * 4;
+  EXPECT_EQ(workspace(false, 4096, 128, true), kSums);
+  EXPECT_EQ(workspace(true, 4096, 128, true), kSums);
+  EXPECT_EQ(workspace(false, 4096, 128, false), 0);
+  EXPECT_EQ(workspace(true, 4096, 128, false), 4 * 2048 * 4096 * 2);
+  EXPECT_EQ(workspace(true, 4000, 128, true), 4 * 2048 * 4096 * 2);  // too few keys; in whole 128
+  EXPECT_EQ(workspace(false, 4096, 64, true), 0);
 }
 
 }  // namespace

@@ -12,8 +12,11 @@
 // In whatever order they come, or each tile's in the order of the keys: then a run repeats its bits. In the
 // first case two blocks of a cluster with neighbouring keys fetch each one half of a tile of queries for
 // both; in order, they would wait for each other.
+// A block in order waits for those of fewer keys: they have begun before it, as the device deals out the
+// blocks of a grid in the order of their numbers.
 //
-// p and ds are rounded to the half type for their products; all sums are float32 and round once.
+// p and ds are rounded to the half type for their products, ds before it is scaled; all sums are float32 and
+// round once.
 #include "ops/cuda/attention_wgmma.cuh"
 #include "ops/cuda/vector.cuh"
 
@@ -45,6 +48,8 @@ constexpr uint32_t kValuesAt = kKeyTile, kQueriesAt = 2 * kKeyTile,
                    kLseAt = kSumsAt + kStages * kMultiplying * kSumBytes,
                    kDotsAt = kLseAt + kStages * kRowFloats, kBarriersAt = kDotsAt + kStages * kRowFloats,
                    kSharedBytes = kBarriersAt + 8 * (4 * kStages + 1) + kSwizzleBytes;
+
+static_assert(kSharedBytes <= 232448);  // that a block may have
 
 // The kernel's own view of a call.
 struct Call {
@@ -158,6 +163,7 @@ __device__ void await_turn(const int* turn) {
   int now;
   do asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
   while (now != static_cast<int>(blockIdx.x));
+  asm volatile("fence.proxy.async;" ::: "memory");  // for the copy that adds
 }
 // After what this thread's copies have added.
 __device__ void pass_turn(int* turn) {
@@ -188,6 +194,7 @@ __device__ void add_sums(const Call& c, const Shared& shared, int group) {
     __syncwarp();
     come_by<kSumThreads>(sums_empty(at, group));
     if (kIsOrdered && is_first) pass_turn(c.turns + place);
+    __syncwarp();
   }
   if (is_first) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }

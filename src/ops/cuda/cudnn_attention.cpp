@@ -16,11 +16,12 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ops/attention_tiles.h"
+#include "ops/attention_workspace.h"
 #include "ops/cuda/cudnn_attention.h"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/tiled_attention.h"
 #include "ops/cuda/wide_attention.h"
-#include "ops/deterministic_attention.h"
 #include "ops/kernels.h"
 #include "ops/numeric.h"
 #include "ops/rounded_up.h"
@@ -31,10 +32,6 @@ namespace {
 namespace fe = cudnn_frontend;
 using fe::graph::Tensor_attributes;
 
-// Our kernel's least keys. On H200 it has cuDNN's rate at 4160 keys (465 against 449 to 487 TFLOP/s), more
-// with more (659 against 548 at 37,440) and less with few: 386 against 487 with 512, 221 against 310 with
-// 240.
-constexpr int64_t kMinTiledKeys = 4096;
 constexpr size_t kMaxPlans = 256;  // of a thread; a run with a few buckets of shapes has some tens
 constexpr size_t kMaxText = 600;   // of a refusal: cuDNN gives reasons for every kernel that it tried
 constexpr int64_t kWidestHead = 256;
@@ -311,6 +308,7 @@ cpu::Attention cudnn_attention(const at::Tensor& q, const at::Tensor& k, const a
 cpu::AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
                                        double scale) {
+  const c10::cuda::CUDAGuard device(q.device());
   if (k.size(1) >= kMinTiledKeys && is_for_tiles(q, k))
     if (auto tiled = tiled_attention_backward(dout, q, k, v, out, lse, scale,
                                               at::globalContext().deterministicAlgorithms())) {

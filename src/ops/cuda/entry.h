@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "ops/attention_tiles.h"
+
 namespace orrery::kernels::cuda {
 
 enum class Type { float32, bfloat16, float16 };
@@ -224,7 +226,7 @@ void launch(const TiledConv& args, Type type, cudaStream_t stream);
 // are dense, the other strides and the pointers positive multiples of 16 bytes. Up to 65,535 heads and
 // entries of the batch, tokens up to kMaxTiledTokens. False where the driver refuses. Devices of compute
 // capability 9.0, where built for sm_90a.
-constexpr int64_t kTiledHead = 128, kMaxTiledTokens = int64_t{1} << 30;
+constexpr int64_t kMaxTiledTokens = int64_t{1} << 30;
 struct AttentionInput {
   const void* data;
   int64_t entry, token, head;  // strides in elements
@@ -242,7 +244,6 @@ bool launch(const TiledAttention& args, Type type, cudaStream_t stream);
 // kTiledHead), dk and dv (batch, keys, heads, kTiledHead). Space: sums, kTiledHead floats, and rows, 2
 // floats, for each of the queries of a head in whole kTiledQueries; turns, 2 integers for kTiledQueries of a
 // head. Without turns dq is summed in whatever order its terms come.
-constexpr int64_t kTiledQueries = 64;
 struct TiledAttentionBackward {
   AttentionInput dout, out, q, k, v;
   const float* lse;

@@ -1,13 +1,16 @@
 #pragma once
-// How the deterministic backward of attention is cut into calls of cuDNN, and the memory that a call works
-// with. Used by ops/cuda/cudnn_attention.cpp, which cuts, and by plan/cost.h, which counts it.
+// The memory that attention's backward works with on a GPU: of our own kernels for Hopper, and of cuDNN's
+// where it shall repeat its bits, which is cut into calls for that. Used by ops/cuda, which runs them, and by
+// plan/cost.h, which counts it.
 //
-// That backward keeps a half-type matrix (Sq,Sk) for each head of its call, with queries in whole 64 and keys
-// in whole 128 (cudnn-frontend, graph of the deterministic backward before Blackwell): 14.3e9 bytes a head at
-// 84,480 tokens, 2.8e9 at 37,440.
+// cuDNN's deterministic backward keeps a half-type matrix (Sq,Sk) for each head of its call, with queries in
+// whole 64 and keys in whole 128 (cudnn-frontend, graph of the deterministic backward before
+// Blackwell): 14.3e9 bytes a head at 84,480 tokens, 2.8e9 at 37,440.
 #include <c10/util/ArrayRef.h>
 
 #include <cstdint>
+
+#include "ops/attention_tiles.h"
 
 namespace orrery {
 
@@ -26,5 +29,9 @@ struct AttentionParts {
 // Of q (B,Sq,n,d) and k (B,Sk,n,d) of a half type: whole batch entries where they fit, else some heads of
 // one.
 AttentionParts deterministic_parts(c10::IntArrayRef q, c10::IntArrayRef k);
+
+// What the backward of our own kernels (ops/attention_tiles.h) works with, of q (B,Sq,n,d): sums of dq and
+// two numbers a row in float32, of whole kTiledQueries.
+int64_t tiled_backward_bytes(c10::IntArrayRef q);
 
 }  // namespace orrery

@@ -1,4 +1,4 @@
-#include "ops/deterministic_attention.h"
+#include "ops/attention_workspace.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "ops/deterministic_attention.h"
+#include "ops/attention_workspace.h"
 
 #include <algorithm>
 
@@ -20,6 +20,11 @@ AttentionParts deterministic_parts(c10::IntArrayRef q, c10::IntArrayRef k) {
                        .bytes = 0};
   parts.bytes = parts.entries * parts.heads * head_bytes;
   return parts;
+}
+
+int64_t tiled_backward_bytes(c10::IntArrayRef q) {
+  constexpr int64_t kFloatBytes = 4;
+  return q[0] * q[2] * rounded_up(q[1], kTiledQueries) * (q[3] + 2) * kFloatBytes;
 }
 
 }  // namespace orrery
