@@ -183,10 +183,10 @@ cpu::RmsNormGrads rms_norm_rope_backward(const at::Tensor& dout, const cpu::RmsN
 at::Tensor gelu(const at::Tensor& x);
 at::Tensor gelu_backward(const at::Tensor& dout, const at::Tensor& x);
 
-// cuDNN's fused kernels: bfloat16 and float16, head sizes in multiples of 8. Forward with heads of 128 and
-// from 4096 keys on is a kernel of our own on Hopper. They add up in float32 block by block, so results
-// differ from the twin's by roundings, and lse is float32. In backward dq differs from run to run, except
-// with at::Context's deterministic algorithms (numerics.deterministic). Heads wider than 256 go forward by
+// Fused kernels: cuDNN's for bfloat16 and float16, head sizes in multiples of 8; our own on Hopper with heads
+// of 128 from 4096 keys on (ops/attention_tiles.h). They add up in float32 block by block, so results differ
+// from the twin's by roundings, and lse is float32. In backward dq differs from run to run, except with
+// at::Context's deterministic algorithms (numerics.deterministic). Heads wider than 256 go forward by
 // products of matrices, some queries at a time: scores in float32, probabilities rounded to the half type.
 // What else they do not take goes to kernels::cpu; an Error where that needs score matrices above 8 GiB.
 cpu::Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
@@ -228,7 +228,7 @@ at::Tensor channels_to_frames(const at::Tensor& x, int64_t factor);
 // What became of this thread's calls of attention and attention_backward, for tests and measurements.
 struct FusedAttention {
   int64_t plans = 0, runs = 0, refused = 0;  // plans built, plans run, calls that went to kernels::cpu
-  int64_t tiled = 0;                         // calls by our own kernel
+  int64_t tiled = 0;                         // calls by our own kernels
   int64_t by_products = 0;                   // calls with heads too wide for the fused kernels
   std::string last_refusal;                  // why
 };
