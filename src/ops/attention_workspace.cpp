@@ -7,7 +7,7 @@
 namespace orrery {
 namespace {
 
-constexpr int64_t kHalfBytes = 2;
+constexpr int64_t kHalfBytes = 2, kFloatBytes = 4;
 
 }  // namespace
 
@@ -22,8 +22,11 @@ AttentionParts deterministic_parts(c10::IntArrayRef q, c10::IntArrayRef k) {
   return parts;
 }
 
+int64_t cudnn_backward_bytes(c10::IntArrayRef q) {
+  return q[0] * q[1] * q[2] * (q[3] + 1) * kFloatBytes;
+}
+
 int64_t tiled_backward_bytes(c10::IntArrayRef q) {
-  constexpr int64_t kFloatBytes = 4;
   return q[0] * q[2] * rounded_up(q[1], kTiledQueries) * (q[3] + 2) * kFloatBytes;
 }
 

@@ -22,7 +22,9 @@ std::map<std::string, double*> fields(Ceilings& c) {
           {"attention_forward_tflops", &c.attention_forward_tflops},
           {"attention_backward_tflops", &c.attention_backward_tflops},
           {"deterministic_attention_backward_tflops", &c.deterministic_attention_backward_tflops},
-          {"tiled_attention", &c.tiled_attention},
+          {"tiled_attention_forward_tflops", &c.tiled_attention_forward_tflops},
+          {"tiled_attention_backward_tflops", &c.tiled_attention_backward_tflops},
+          {"deterministic_tiled_attention_backward_tflops", &c.deterministic_tiled_attention_backward_tflops},
           {"short_attention_forward_tflops", &c.short_attention_forward_tflops},
           {"short_attention_backward_tflops", &c.short_attention_backward_tflops},
           {"memory_gb_per_s", &c.memory_gb_per_s},
@@ -36,7 +38,8 @@ std::map<std::string, double*> fields(Ceilings& c) {
 }
 
 bool may_be_zero(const std::string& key) {
-  return key == "tiled_attention" || key == "reserved_gib" || key == "fragmentation" || key.ends_with("_us");
+  return key.find("tiled_attention") != std::string::npos || key == "reserved_gib" ||
+         key == "fragmentation" || key.ends_with("_us");
 }
 
 double read_number(const std::string& where, const std::string& key, const Json& entry) {

@@ -23,10 +23,12 @@ struct Ceilings {
   // Speeds, a rank
   double peak_tflops = 0;  // that MFU is a share of
   double matmul_tflops = 0, matmul_float32_tflops = 0;
+  // From 1024 keys on, by cuDNN; backward with numerics.deterministic has a rate of its own
   double attention_forward_tflops = 0, attention_backward_tflops = 0;
-  double deterministic_attention_backward_tflops = 0;  // numerics.deterministic; of few keys it is as ever
-  double tiled_attention =
-      0;  // 1: attention of many keys runs in our own kernels (ops/attention_workspace.h)
+  double deterministic_attention_backward_tflops = 0;
+  // What our own kernels take (ops/attention_tiles.h); 0 where they do not run
+  double tiled_attention_forward_tflops = 0, tiled_attention_backward_tflops = 0;
+  double deterministic_tiled_attention_backward_tflops = 0;
   double short_attention_forward_tflops = 0, short_attention_backward_tflops = 0;  // fewer than 1024 keys
   double memory_gb_per_s = 0;                                                      // read and written
   double op_us = 0;            // least time of an op: its launches

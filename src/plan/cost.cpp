@@ -112,7 +112,7 @@ void OpCost::before(const OpCall& call) {
 
 void OpCost::after(const OpCall& call, const Tensors& out) {
   meter_.pause(false);
-  if (is_half_attention_backward(call)) make_workspace(attention_workspace_bytes(input_shapes(call)));
+  if (is_half_attention_backward(call)) make_workspace(attention_workspace_bytes(call));
   const double seconds = seconds_of(call, out);
   clock_.compute(seconds);
   tally_.seconds[std::string(call.op.name())] += seconds;
@@ -139,21 +139,31 @@ bool OpCost::is_half_attention_backward(const OpCall& call) const {
          call.op.name() == "attention" && call.in[0].itemsize() == 2;
 }
 
-int64_t OpCost::attention_workspace_bytes(const std::vector<Shape>& shapes) const {
-  const bool is_tiled =
-      ceilings_.tiled_attention > 0 && shapes[0][3] == kTiledHead && shapes[1][1] >= kMinTiledKeys;
-  if (is_tiled) return tiled_backward_bytes(shapes[0]);
-  return deterministic_ ? deterministic_parts(shapes[0], shapes[1]).bytes : 0;
+// By our own kernels (ops/attention_tiles.h).
+bool OpCost::is_tiled(const OpCall& call, const std::vector<Shape>& shapes) const {
+  return ceilings_.tiled_attention_forward_tflops > 0 && call.op.name() == "attention" &&
+         call.in[0].itemsize() == 2 && shapes[0][3] == kTiledHead && shapes[1][1] >= kMinTiledKeys;
+}
+
+int64_t OpCost::attention_workspace_bytes(const OpCall& call) const {
+  const std::vector<Shape> shapes = input_shapes(call);
+  if (is_tiled(call, shapes)) return tiled_backward_bytes(shapes[0]);
+  return deterministic_ ? deterministic_parts(shapes[0], shapes[1]).bytes : cudnn_backward_bytes(shapes[0]);
 }
 
 double OpCost::attention_flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {
-  const bool is_backward = call.phase == OpPhase::backward;
+  const bool is_backward = call.phase == OpPhase::backward,
+             is_fixed = deterministic_ && is_half_attention_backward(call);
+  const Ceilings& c = ceilings_;
   if (shapes[1][1] < kShortAttention)
-    return 1e12 * (is_backward ? ceilings_.short_attention_backward_tflops
-                               : ceilings_.short_attention_forward_tflops);
-  if (deterministic_ && is_half_attention_backward(call))
-    return 1e12 * ceilings_.deterministic_attention_backward_tflops;
-  return 1e12 * (is_backward ? ceilings_.attention_backward_tflops : ceilings_.attention_forward_tflops);
+    return 1e12 * (is_backward ? c.short_attention_backward_tflops : c.short_attention_forward_tflops);
+  if (is_tiled(call, shapes))
+    return 1e12 * (is_fixed      ? c.deterministic_tiled_attention_backward_tflops
+                   : is_backward ? c.tiled_attention_backward_tflops
+                                 : c.tiled_attention_forward_tflops);
+  return 1e12 * (is_fixed      ? c.deterministic_attention_backward_tflops
+                 : is_backward ? c.attention_backward_tflops
+                               : c.attention_forward_tflops);
 }
 
 double OpCost::flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const {

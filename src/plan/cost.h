@@ -49,7 +49,8 @@ class OpCost final : public OpObserver {
     std::string label;
   };
   bool is_half_attention_backward(const OpCall& call) const;
-  int64_t attention_workspace_bytes(const std::vector<Shape>& shapes) const;  // of half_attention_backward
+  bool is_tiled(const OpCall& call, const std::vector<Shape>& shapes) const;
+  int64_t attention_workspace_bytes(const OpCall& call) const;  // of is_half_attention_backward
   double attention_flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   double flops_per_s(const OpCall& call, const std::vector<Shape>& shapes) const;
   void remember(const OpCall& call, const Tensors& out);

@@ -35,5 +35,11 @@ TEST(DeterministicAttention, takes_whole_entries_where_all_their_heads_fit) {
   EXPECT_EQ(parts.bytes, 2 * 2 * 128 * 256);
 }
 
+TEST(AttentionWorkspace, is_sums_of_dq_and_numbers_of_its_rows) {
+  EXPECT_EQ(tiled_backward_bytes({2, 197, 3, 128}), 2 * 3 * 256 * (128 + 2) * 4);  // in whole 64
+  EXPECT_EQ(tiled_backward_bytes({1, 84480, 8, 128}), int64_t{8} * 84480 * 130 * 4);
+  EXPECT_EQ(cudnn_backward_bytes({2, 197, 3, 64}), 2 * 3 * 197 * (64 + 1) * 4);
+}
+
 }  // namespace
 }  // namespace orrery

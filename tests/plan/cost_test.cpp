@@ -140,7 +140,9 @@ struct AttentionBackward {
 AttentionBackward attention_backward(bool deterministic, at::ScalarType dtype, int64_t keys,
                                      int64_t width = 64, bool is_tiled = true) {
   Costs c{.deterministic = deterministic};
-  c.ceilings.tiled_attention = is_tiled ? 1 : 0;
+  c.ceilings.tiled_attention_forward_tflops = is_tiled ? 7 : 0;
+  c.ceilings.tiled_attention_backward_tflops = is_tiled ? 6 : 0;
+  c.ceilings.deterministic_tiled_attention_backward_tflops = is_tiled ? 5 : 0;
   const auto heads = [&](int64_t tokens) {
     return Variable(at::empty({1, tokens, 4, width}, at::device(at::kMeta).dtype(dtype)), true);
   };
@@ -158,15 +160,16 @@ TEST(OpCost, deterministic_attention_has_a_rate_and_a_workspace_of_its_own_in_ba
   const double flops = 10.0 * 2048 * 2048 * 256;
   EXPECT_NEAR(quick.seconds, flops / 4e12, 1e-9);
   EXPECT_NEAR(fixed.seconds, flops / 3e12, 1e-9);
-  EXPECT_EQ(quick.workspace, 3 * 2048 * 256 * 2);
-  EXPECT_EQ(fixed.workspace, quick.workspace + 4 * 2048 * 2048 * 2);
+  constexpr int64_t kGradients = 3 * 2048 * 256 * 2;
+  EXPECT_EQ(quick.workspace, kGradients + 2048 * 4 * (64 + 1) * 4);
+  EXPECT_EQ(fixed.workspace, kGradients + 4 * 2048 * 2048 * 2);
 }
 
 TEST(OpCost, deterministic_attention_of_few_keys_is_no_slower_and_of_float32_is_as_ever) {
   const auto quick = attention_backward(false, at::kBFloat16, 500),
              fixed = attention_backward(true, at::kBFloat16, 500);
   EXPECT_EQ(fixed.seconds, quick.seconds);
-  EXPECT_EQ(fixed.workspace, quick.workspace + 4 * 2048 * 512 * 2);
+  EXPECT_EQ(fixed.workspace - quick.workspace, 4 * 2048 * 512 * 2 - 2048 * 4 * (64 + 1) * 4);
   const auto exact = attention_backward(false, at::kFloat, 2048),
              fixed_exact = attention_backward(true, at::kFloat, 2048);
   EXPECT_EQ(fixed_exact.seconds, exact.seconds);
@@ -181,10 +184,21 @@ TEST(OpCost, attention_of_our_own_kernels_works_with_sums_of_dq_and_no_more_wher
   constexpr int64_t kSums = 2048 * 4 * (128 + 2) * 4;
   EXPECT_EQ(workspace(false, 4096, 128, true), kSums);
   EXPECT_EQ(workspace(true, 4096, 128, true), kSums);
-  EXPECT_EQ(workspace(false, 4096, 128, false), 0);
+  EXPECT_EQ(workspace(false, 4096, 128, false), 2048 * 4 * (128 + 1) * 4);
   EXPECT_EQ(workspace(true, 4096, 128, false), 4 * 2048 * 4096 * 2);
   EXPECT_EQ(workspace(true, 4000, 128, true), 4 * 2048 * 4096 * 2);  // too few keys; in whole 128
-  EXPECT_EQ(workspace(false, 4096, 64, true), 0);
+  EXPECT_EQ(workspace(false, 4096, 64, true), 2048 * 4 * (64 + 1) * 4);
+}
+
+TEST(OpCost, attention_of_our_own_kernels_has_rates_of_its_own) {
+  const auto rate = [](bool deterministic, int64_t keys) {
+    return 10.0 * 2048 * static_cast<double>(keys) * 4 * 128 /
+           attention_backward(deterministic, at::kBFloat16, keys, 128).seconds;
+  };
+  EXPECT_NEAR(rate(false, 4096), 6e12, 1e3);
+  EXPECT_NEAR(rate(true, 4096), 5e12, 1e3);
+  EXPECT_NEAR(rate(false, 4095), 4e12, 1e3);
+  EXPECT_NEAR(rate(true, 4095), 3e12, 1e3);
 }
 
 }  // namespace

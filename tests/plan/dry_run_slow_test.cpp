@@ -44,7 +44,7 @@ TEST(DryRun, auto_takes_the_memory_there_is_and_is_no_slower_than_any_policy_tha
 
 TEST(DryRun, auto_keeps_less_where_deterministic_attention_needs_the_memory) {
   Ceilings ceilings = read_ceilings("h100");
-  ceilings.tiled_attention = 0;
+  ceilings.tiled_attention_forward_tflops = 0;
   Config c = released("2b", 1, 2, MemoryPolicy::automatic);
   c.train.batch = 1;
   c.memory.limit_gib = 50;

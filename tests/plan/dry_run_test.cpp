@@ -96,7 +96,7 @@ PlanReport two_h100(MemoryPolicy policy, bool deterministic, double limit_gib) {
   c.numerics.deterministic = deterministic;
   c.memory.limit_gib = limit_gib;
   Ceilings ceilings = read_ceilings("h100");
-  ceilings.tiled_attention = 0;
+  ceilings.tiled_attention_forward_tflops = 0;
   return dry_run(c, nodes_of(2, ceilings), ceilings);
 }
 
@@ -112,6 +112,17 @@ TEST(DryRun, deterministic_attention_needs_its_workspace_where_memory_is_fullest
   EXPECT_EQ(fixed.forward_s, quick.forward_s);
   EXPECT_TRUE(two_h100(MemoryPolicy::full, false, 35).fits());
   EXPECT_FALSE(two_h100(MemoryPolicy::automatic, true, 35).fits());
+}
+
+TEST(DryRun, deterministic_attention_of_our_own_kernels_needs_no_more_memory) {
+  const Ceilings ceilings = read_ceilings("h100");
+  Config c = released("2b", 1, 2, MemoryPolicy::predict2_2b_720_aggressive);
+  c.train.batch = 1;
+  const PlanReport quick = dry_run(c, nodes_of(2, ceilings), ceilings);
+  c.numerics.deterministic = true;
+  const PlanReport fixed = dry_run(c, nodes_of(2, ceilings), ceilings);
+  EXPECT_EQ(fixed.memory.bytes, quick.memory.bytes);
+  EXPECT_GT(fixed.step_s, quick.step_s);
 }
 
 TEST(DryRun, a_few_blocks_give_the_deterministic_plan_of_all_of_them) {
