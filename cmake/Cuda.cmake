@@ -24,7 +24,7 @@ foreach(arch ${ORRERY_CUDA_ARCHS})
   target_compile_options(orrery_flags INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_${arch},code=sm_${arch}>")
 endforeach()
-if(90a IN_LIST ORRERY_CUDA_ARCHS)  # kernels for Hopper alone are there
+if(90a IN_LIST ORRERY_CUDA_ARCHS)  # for is_hopper()
   set_source_files_properties(src/ops/cuda/launch.cpp PROPERTIES COMPILE_DEFINITIONS ORRERY_SM90A)
 endif()
 target_compile_options(orrery_flags INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler=-Wall,-Wextra,-fPIC>")

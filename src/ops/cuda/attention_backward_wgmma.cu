@@ -7,32 +7,30 @@
 // operands as they are. For dq, which needs all keys, both groups lay ds down in shared memory, and each
 // makes 64 channels of it. A third group fetches, and adds dq, tile by tile, to float32 sums in global
 // memory, where all blocks of the head meet; a kernel before clears these and makes dots, one after rounds
-// them.
+// them (attention_backward_rows.cu).
 //
 // In whatever order they come, or each tile's in the order of the keys: then a run repeats its bits. In the
 // first case two blocks of a cluster with neighbouring keys fetch each one half of a tile of queries for
 // both; in order, they would wait for each other.
-// A block in order waits for those of fewer keys: they have begun before it, as the device deals out the
-// blocks of a grid in the order of their numbers.
+// A block in order waits for those of fewer keys: they have begun before it, as devices deal out the
+// blocks of a grid in the order of their numbers, though it is nowhere promised.
 //
 // p and ds are rounded to the half type for their products, ds before it is scaled; all sums are float32 and
 // round once.
-#include "ops/cuda/attention_wgmma.cuh"
+#include "ops/cuda/attention_backward.cuh"
 #include "ops/cuda/vector.cuh"
 
 namespace orrery::kernels::cuda {
 namespace {
 
-constexpr int kKeys = 128, kQueries = kTiledQueries;  // of a block; of a tile
-constexpr int kGroups = 3, kMultiplying = kGroups - 1, kGroupKeys = 64;
-constexpr int kStages = 2;                         // tiles of queries, and of dout, at a time; of ds; of dq
-constexpr int kRowThreads = 16, kRowsBlock = 256;  // of the kernel that makes dots: of a row; of a block
+constexpr int kKeys = 128;  // of a block
+constexpr int kGroups = kMultiplying + 1;
+[[maybe_unused]] constexpr int kGroupKeys = kKeys / kMultiplying;
+constexpr int kStages = 2;  // tiles of queries, and of dout, at a time; of ds; of dq
 constexpr uint32_t kKeyHalf = kKeys * kRowBytes, kKeyTile = 2 * kKeyHalf;           // of keys or values
 constexpr uint32_t kHalfBytes = kQueries * kRowBytes, kTileBytes = 2 * kHalfBytes;  // of queries or dout
 constexpr uint32_t kScoreBytes = kKeys * kQueries * 2;                              // of ds
-constexpr uint32_t kSumFloats = kQueries * kHead / kMultiplying,
-                   kSumBytes = 4 * kSumFloats;  // of dq: a group's
-constexpr uint32_t kRowFloats = kQueries * 4;   // bytes of a tile's lse, or dots
+constexpr uint32_t kNumberBytes = kQueries * 4;  // of a tile's lse, or dots
 static_assert(kQueries * 2 == kRowBytes && kHead == kMultiplying * kBoxChannels);
 
 // Blocks of a cluster, and tokens that each of them copies of a tile.
@@ -42,11 +40,11 @@ template <bool kIsOrdered>
 constexpr int kBoxTokens = kQueries / kBlocks<kIsOrdered>;
 
 // Shared memory, as bytes after its first aligned one.
-constexpr uint32_t kValuesAt = kKeyTile, kQueriesAt = 2 * kKeyTile,
-                   kDoutAt = kQueriesAt + kStages * kTileBytes, kScoresAt = kDoutAt + kStages * kTileBytes,
-                   kSumsAt = kScoresAt + kStages * kScoreBytes,
+[[maybe_unused]] constexpr uint32_t kValuesAt = kKeyTile;
+constexpr uint32_t kQueriesAt = 2 * kKeyTile, kDoutAt = kQueriesAt + kStages * kTileBytes,
+                   kScoresAt = kDoutAt + kStages * kTileBytes, kSumsAt = kScoresAt + kStages * kScoreBytes,
                    kLseAt = kSumsAt + kStages * kMultiplying * kSumBytes,
-                   kDotsAt = kLseAt + kStages * kRowFloats, kBarriersAt = kDotsAt + kStages * kRowFloats,
+                   kDotsAt = kLseAt + kStages * kNumberBytes, kBarriersAt = kDotsAt + kStages * kNumberBytes,
                    kSharedBytes = kBarriersAt + 8 * (4 * kStages + 1) + kSwizzleBytes;
 
 static_assert(kSharedBytes <= 232448);  // that a block may have
@@ -74,8 +72,8 @@ struct Shared {
   __device__ uint32_t sums(int i, int group) const {
     return base + kSumsAt + (i * kMultiplying + group) * kSumBytes;
   }
-  __device__ uint32_t lse(int i) const { return base + kLseAt + i * kRowFloats; }
-  __device__ uint32_t dots(int i) const { return base + kDotsAt + i * kRowFloats; }
+  __device__ uint32_t lse(int i) const { return base + kLseAt + i * kNumberBytes; }
+  __device__ uint32_t dots(int i) const { return base + kDotsAt + i * kNumberBytes; }
   __device__ uint32_t barrier(int i) const { return base + kBarriersAt + 8 * i; }
   __device__ uint32_t keys_full() const { return barrier(0); }
   __device__ uint32_t queries_full(int i) const { return barrier(1 + i); }
@@ -142,13 +140,13 @@ __device__ void fetch(const Call& c, const Shared& shared, const CUtensorMap& q,
   const auto fetch_tile = [&](int step, const CUtensorMap& map, uint32_t to, const float* row,
                               uint32_t row_to, uint32_t full, uint32_t empty) {
     if (step >= kStages) wait(empty, stage.phase ^ 1);
-    arrive_expecting(full, kTileBytes + kRowFloats);
+    arrive_expecting(full, kTileBytes + kNumberBytes);
     for (int half = 0; half < 2; ++half) {
       const uint32_t at = to + half * kHalfBytes + rank * kBoxBytes;
       const Corner from{half * kBoxChannels, step * kQueries + rank * kTokens, head, entry};
       kIsOrdered ? copy_box(at, map, full, from) : copy_box_to_all(at, map, full, from);
     }
-    copy_bulk(row_to, row + rows + int64_t{step} * kQueries, kRowFloats, full);
+    copy_bulk(row_to, row + rows + int64_t{step} * kQueries, kNumberBytes, full);
   };
   for (int step = 0; step < c.tiles; ++step, stage.next()) {
     const int at = stage.at;
@@ -197,46 +195,6 @@ __device__ void add_sums(const Call& c, const Shared& shared, int group) {
   if (is_first) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-// The 32 sums of a thread, %0 to %31, as wgmma's text and as operands X(0) to X(31).
-#define ORRERY_SUMS                                                                                       \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
-  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
-#define ORRERY_8(X, i) X(i), X(i + 1), X(i + 2), X(i + 3), X(i + 4), X(i + 5), X(i + 6), X(i + 7)
-#define ORRERY_32(X) ORRERY_8(X, 0), ORRERY_8(X, 8), ORRERY_8(X, 16), ORRERY_8(X, 24)
-#define ORRERY_ADDED(i) "+f"(d[i])
-#define ORRERY_WRITTEN(i) "=f"(d[i])
-#define ORRERY_WGMMA(TYPE, ADDS, OPERAND)                                                  \
-  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " ADDS                              \
-               ", 0;\n"                                                                    \
-               "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " ORRERY_SUMS \
-               ", %32, %33, adds, 1, 1, %34, %34;\n}\n"                                    \
-               : ORRERY_32(OPERAND)                                                        \
-               : "l"(a), "l"(b), "n"(kIsTransposed))
-
-// Asynchronous, d (64 x 64) += a b^T: a and b (64,16) in shared memory, as 64 tokens of 16 channels or,
-// kIsTransposed, as 16 tokens of 64 channels. A thread's sums lie as those of multiply (attention_wgmma.cuh).
-template <class T, int kIsTransposed>
-__device__ void multiply_tiles(float (&d)[32], uint64_t a, uint64_t b) {
-  if constexpr (std::is_same_v<T, __half>)
-    ORRERY_WGMMA("f16", "1", ORRERY_ADDED);
-  else
-    ORRERY_WGMMA("bf16", "1", ORRERY_ADDED);
-}
-// d = a b^T
-template <class T, int kIsTransposed>
-__device__ void multiply_tiles_fresh(float (&d)[32], uint64_t a, uint64_t b) {
-  if constexpr (std::is_same_v<T, __half>)
-    ORRERY_WGMMA("f16", "0", ORRERY_WRITTEN);
-  else
-    ORRERY_WGMMA("bf16", "0", ORRERY_WRITTEN);
-}
-#undef ORRERY_SUMS
-#undef ORRERY_8
-#undef ORRERY_32
-#undef ORRERY_ADDED
-#undef ORRERY_WRITTEN
-#undef ORRERY_WGMMA
-
 // d = a b^T over all channels, begun: a 64 of a tile's kKeys, b kQueries.
 template <class T>
 __device__ void begin_scores(float (&d)[32], uint64_t a, uint64_t b) {
@@ -274,12 +232,6 @@ __device__ float2 row_pair(uint32_t row, int i) {
   return pair;
 }
 
-template <class T>
-__device__ void pack(uint32_t (&words)[16], const float (&d)[32]) {
-#pragma unroll
-  for (int i = 0; i < 16; ++i) words[i] = Pair<T>::word(d[2 * i], d[2 * i + 1]);
-}
-
 // A warp's 16 keys of ds: rows of kQueries, swizzled.
 __device__ void lay_down(uint32_t scores, int group, const uint32_t (&ds)[16]) {
   const int lane = threadIdx.x % 32;
@@ -310,17 +262,7 @@ __device__ void write(const Call& c, void* to, const float (&d)[64], int first_k
     const int key = first_key + warp * 16 + half * 8 + lane / 4;
     T* const row =
         static_cast<T*>(to) + ((blockIdx.z * int64_t{c.keys} + key) * c.heads + blockIdx.y) * kHead;
-#pragma unroll
-    for (int i = 0; i < kHead / 32; ++i) {
-      uint32_t word[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int at = 4 * (4 * i + j) + 2 * half;
-        word[j] = Pair<T>::word(d[at] * scale, d[at + 1] * scale);
-      }
-      transpose_words(word);
-      if (key < c.keys) store_words(row + 32 * i + lane % 4 * 8, word);
-    }
+    store_row(row, d, half, scale, key < c.keys);
   }
 }
 
@@ -449,72 +391,6 @@ __global__ void __launch_bounds__(kGroups* kGroup, 1)
 #endif
 }
 
-// dots, and lse in powers of 2, of 16 rows a block; after the last query what makes p = 0. Clears sums and
-// turns.
-template <class T>
-__global__ void __launch_bounds__(kRowsBlock)
-    prepare(const __grid_constant__ TiledAttentionBackward a, int64_t rows) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  const int64_t row =
-      (int64_t{blockIdx.x} * kRowsBlock + threadIdx.x) / kRowThreads;  // rows: a multiple of 64
-  const int lane = threadIdx.x % kRowThreads;
-  const int64_t head = blockIdx.y, entry = blockIdx.z, at = (entry * a.heads + head) * rows + row;
-  float sum = 0;
-  if (row < a.queries) {
-    float x[8], y[8];
-    load<T, 8>(a.out.data, entry * a.out.entry + row * a.out.token + head * a.out.head + lane * 8).unpack(x);
-    load<T, 8>(a.dout.data, entry * a.dout.entry + row * a.dout.token + head * a.dout.head + lane * 8)
-        .unpack(y);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) sum = fmaf(x[i], y[i], sum);
-  }
-  for (int lanes = kRowThreads / 2; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffff, sum, lanes);
-  float4* const sums = reinterpret_cast<float4*>(a.sums + at * kHead) + lane;
-  sums[0] = sums[kRowThreads] = make_float4(0, 0, 0, 0);
-  if (lane > 0) return;
-  a.rows[at] = row < a.queries
-                   ? a.lse[(entry * a.heads + head) * a.queries + row] * static_cast<float>(kLog2e)
-                   : INFINITY;
-  a.rows[a.batch * a.heads * rows + at] = sum;
-  if (a.turns && row % kQueries < kMultiplying) a.turns[at / kQueries * kMultiplying + row % kQueries] = 0;
-#endif
-}
-
-// dq from a group's tile of the sums, which lies as the group's threads had it.
-template <class T>
-__global__ void __launch_bounds__(kGroup)
-    finish(const __grid_constant__ TiledAttentionBackward a, int tiles) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  const int tile = blockIdx.x / kMultiplying, group = blockIdx.x % kMultiplying;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t head = blockIdx.y, entry = blockIdx.z,
-                place = ((entry * a.heads + head) * tiles) * kMultiplying + blockIdx.x;
-  const float4* const sums = reinterpret_cast<const float4*>(a.sums + place * kSumFloats) + threadIdx.x;
-  const float scale = static_cast<float>(a.scale);
-  float4 d[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) d[i] = sums[i * kGroup];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int64_t query = int64_t{tile} * kQueries + warp * 16 + half * 8 + lane / 4;
-    T* const row =
-        static_cast<T*>(a.dq) + ((entry * a.queries + query) * a.heads + head) * kHead + group * kBoxChannels;
-#pragma unroll
-    for (int i = 0; i < kBoxChannels / 32; ++i) {
-      uint32_t word[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float4 x = d[4 * i + j];
-        word[j] =
-            half == 0 ? Pair<T>::word(x.x * scale, x.y * scale) : Pair<T>::word(x.z * scale, x.w * scale);
-      }
-      transpose_words(word);
-      if (query < a.queries) store_words(row + 32 * i + lane % 4 * 8, word);
-    }
-  }
-#endif
-}
-
 template <class T, bool kIsOrdered>
 bool launch_tiles(const TiledAttentionBackward& a, Type type, cudaStream_t stream) {
   const TensorMaps maps{
@@ -522,11 +398,11 @@ bool launch_tiles(const TiledAttentionBackward& a, Type type, cudaStream_t strea
   const auto q = maps.of(a.q, a.queries), k = maps.of(a.k, a.keys), v = maps.of(a.v, a.keys),
              dout = maps.of(a.dout, a.queries);
   if (!q || !k || !v || !dout) return false;
-  const int64_t tiles = (a.queries + kQueries - 1) / kQueries, rows = tiles * kQueries;
+  const int64_t tiles = tiles_of(a), numbers = a.batch * a.heads * tiles * kQueries;
   const Call call{.dk = a.dk,
                   .dv = a.dv,
                   .lse = a.rows,
-                  .dots = a.rows + a.batch * a.heads * rows,
+                  .dots = a.rows + numbers,
                   .sums = a.sums,
                   .turns = a.turns,
                   .heads = static_cast<int>(a.heads),
@@ -534,28 +410,24 @@ bool launch_tiles(const TiledAttentionBackward& a, Type type, cudaStream_t strea
                   .tiles = static_cast<int>(tiles),
                   .scale = static_cast<float>(a.scale),
                   .score_scale = static_cast<float>(a.scale * kLog2e)};
-  const auto grid = [&](int64_t blocks) {
-    return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(a.heads),
-                static_cast<unsigned>(a.batch));
-  };
   constexpr int64_t kTogether = kBlocks<kIsOrdered>;
   const int64_t blocks = (a.keys + kKeys - 1) / kKeys;
-  prepare<T><<<grid(rows * kRowThreads / kRowsBlock), kRowsBlock, 0, stream>>>(a, rows);
   launch_clusters(differentiate_tiles<T, kIsOrdered>, kTogether,
-                  grid((blocks + kTogether - 1) / kTogether * kTogether), kGroups * kGroup, kSharedBytes,
-                  stream, *q, *k, *v, *dout, call);
-  finish<T><<<grid(tiles * kMultiplying), kGroup, 0, stream>>>(a, static_cast<int>(tiles));
+                  grid_of(a, (blocks + kTogether - 1) / kTogether * kTogether), kGroups * kGroup,
+                  kSharedBytes, stream, *q, *k, *v, *dout, call);
   return true;
 }
 
 }  // namespace
 
 bool launch(const TiledAttentionBackward& a, Type type, cudaStream_t stream) {
-  if (type == Type::float16)
-    return a.turns ? launch_tiles<__half, true>(a, type, stream)
-                   : launch_tiles<__half, false>(a, type, stream);
-  return a.turns ? launch_tiles<__nv_bfloat16, true>(a, type, stream)
-                 : launch_tiles<__nv_bfloat16, false>(a, type, stream);
+  const auto run = type == Type::float16 ? a.turns ? launch_tiles<__half, true> : launch_tiles<__half, false>
+                   : a.turns ? launch_tiles<__nv_bfloat16, true>
+                                         : launch_tiles<__nv_bfloat16, false>;
+  prepare_rows(a, type, stream);
+  if (!run(a, type, stream)) return false;
+  round_sums(a, type, stream);
+  return true;
 }
 
 }  // namespace orrery::kernels::cuda

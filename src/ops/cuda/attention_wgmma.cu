@@ -175,12 +175,6 @@ struct Softmax {
 };
 
 template <class T>
-__device__ void pack(uint32_t (&p)[32], const float (&s)[64]) {
-#pragma unroll
-  for (int i = 0; i < 32; ++i) p[i] = Pair<T>::word(s[2 * i], s[2 * i + 1]);
-}
-
-template <class T>
 __device__ void write(const Call& c, const float (&o)[64], const Softmax& softmax) {
   const int group = threadIdx.x / kGroup - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
 #pragma unroll
@@ -196,17 +190,7 @@ __device__ void write(const Call& c, const float (&o)[64], const Softmax& softma
           (softmax.most[half] * c.scale + __log2f(sum)) * static_cast<float>(kLn2);
     T* const to =
         static_cast<T*>(c.out) + ((blockIdx.z * int64_t{c.queries} + query) * c.heads + blockIdx.y) * kHead;
-#pragma unroll
-    for (int i = 0; i < kHead / 32; ++i) {
-      uint32_t word[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int at = 4 * (4 * i + j) + 2 * half;
-        word[j] = Pair<T>::word(o[at] * share, o[at + 1] * share);
-      }
-      transpose_words(word);
-      if (is_there) store_words(to + 32 * i + lane % 4 * 8, word);
-    }
+    store_row(to, o, half, share, is_there);
   }
 }
 

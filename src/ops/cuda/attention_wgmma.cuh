@@ -1,7 +1,8 @@
 #pragma once
-// What kernels of attention on Hopper's tensor cores share (attention_wgmma.cu): tiles of tokens that the
-// tensor memory accelerator brings, their descriptors for wgmma, products of 64 x 128 sums with the first
-// operand in registers, and clusters of two blocks that fetch for each other. Device code for sm_90a.
+// What kernels of attention on Hopper's tensor cores share (attention_wgmma.cu, attention_backward_wgmma.cu):
+// tiles of tokens that the tensor memory accelerator brings, their descriptors for wgmma, products of 64 x
+// 128 sums with the first operand in registers and of 64 x 64 with both in shared memory, and clusters of two
+// blocks that fetch for each other. Device code for sm_90a.
 //
 // Of a head's 128 channels a copy brings 64, in rows of 128 bytes (a token each) in the 128-byte swizzle: the
 // 16-byte vector c of row r lies at c ^ r % 8. A tile's second half of channels lies behind its first.
@@ -12,6 +13,7 @@
 #include <type_traits>
 
 #include "ops/cuda/entry.h"
+#include "ops/cuda/vector.cuh"
 #include "ops/cuda/wgmma.cuh"
 
 namespace orrery::kernels::cuda {
@@ -44,7 +46,8 @@ inline __device__ void publish_barriers() {
 }
 // At the same barrier of the cluster's block `rank`. Without .release.cluster, which becomes a MEMBAR.GPU and
 // cost the forward kernel a quarter of its rate: an arrival says that products have read a tile, and these
-// are complete then; it orders no writes.
+// are complete then; what threads read themselves, numbers of rows, only their own block's copies overwrite,
+// and towards these it still releases.
 inline __device__ void arrive_at(uint32_t barrier, uint32_t rank) {
   asm volatile(
       "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\n"
@@ -129,6 +132,46 @@ __device__ void multiply_fresh(float (&d)[64], const uint32_t* a, uint64_t b) {
 #undef ORRERY_WRITTEN
 #undef ORRERY_WGMMA
 
+// The 32 sums of a thread, %0 to %31, as wgmma's text and as operands X(0) to X(31).
+#define ORRERY_SUMS                                                                                       \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
+#define ORRERY_8(X, i) X(i), X(i + 1), X(i + 2), X(i + 3), X(i + 4), X(i + 5), X(i + 6), X(i + 7)
+#define ORRERY_32(X) ORRERY_8(X, 0), ORRERY_8(X, 8), ORRERY_8(X, 16), ORRERY_8(X, 24)
+#define ORRERY_ADDED(i) "+f"(d[i])
+#define ORRERY_WRITTEN(i) "=f"(d[i])
+#define ORRERY_WGMMA(TYPE, ADDS, OPERAND)                                                  \
+  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " ADDS                              \
+               ", 0;\n"                                                                    \
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " ORRERY_SUMS \
+               ", %32, %33, adds, 1, 1, %34, %34;\n}\n"                                    \
+               : ORRERY_32(OPERAND)                                                        \
+               : "l"(a), "l"(b), "n"(kIsTransposed))
+
+// Asynchronous, d (64 x 64) += a b^T: a and b (64,16) in shared memory, as 64 tokens of 16 channels or,
+// kIsTransposed, as 16 tokens of 64 channels. A thread's sums lie as those of multiply.
+template <class T, int kIsTransposed>
+__device__ void multiply_tiles(float (&d)[32], uint64_t a, uint64_t b) {
+  if constexpr (std::is_same_v<T, __half>)
+    ORRERY_WGMMA("f16", "1", ORRERY_ADDED);
+  else
+    ORRERY_WGMMA("bf16", "1", ORRERY_ADDED);
+}
+// d = a b^T
+template <class T, int kIsTransposed>
+__device__ void multiply_tiles_fresh(float (&d)[32], uint64_t a, uint64_t b) {
+  if constexpr (std::is_same_v<T, __half>)
+    ORRERY_WGMMA("f16", "0", ORRERY_WRITTEN);
+  else
+    ORRERY_WGMMA("bf16", "0", ORRERY_WRITTEN);
+}
+#undef ORRERY_SUMS
+#undef ORRERY_8
+#undef ORRERY_32
+#undef ORRERY_ADDED
+#undef ORRERY_WRITTEN
+#undef ORRERY_WGMMA
+
 // After wait_for_products: what asynchronous products wrote is not read before this.
 template <int kCount>
 __device__ void take(float (&d)[kCount]) {
@@ -142,6 +185,30 @@ inline __device__ float power_of_2(float x) {
   float y;
   asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// Sums to words of two: a first operand of products over their columns.
+template <class T, int kCount>
+__device__ void pack(uint32_t (&words)[kCount / 2], const float (&d)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount / 2; ++i) words[i] = Pair<T>::word(d[2 * i], d[2 * i + 1]);
+}
+
+// A thread's sums of its first or second row (half 0, 1), times factor, to that row of kHead channels. By
+// whole warps: four threads share a row.
+template <class T>
+__device__ void store_row(T* row, const float (&d)[64], int half, float factor, bool is_there) {
+#pragma unroll
+  for (int i = 0; i < kHead / 32; ++i) {
+    uint32_t word[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int at = 4 * (4 * i + j) + 2 * half;
+      word[j] = Pair<T>::word(d[at] * factor, d[at + 1] * factor);
+    }
+    transpose_words(word);
+    if (is_there) store_words(row + 32 * i + threadIdx.x % 4 * 8, word);
+  }
 }
 
 // A place in a ring of kCount tiles, and the parity of its barrier that says it is full.

@@ -96,6 +96,7 @@ __device__ void multiply(float (&d)[48], uint64_t a, uint64_t b, int adds) {
     ORRERY_WGMMA("bf16");
 #undef ORRERY_WGMMA
 }
+
 // Where tile `index` begins: blocks of outputs of the same pixels follow each other.
 struct Tile {
   int block, column, row, frame;  // frame: of all batch entries

@@ -276,15 +276,22 @@ void note_refusal(const at::Tensor& q, const at::Tensor& k, const std::string& r
   state.counts.last_refusal = refusal;
 }
 
+void note_untiled(double scale) {
+  thread_state().counts.last_refusal = text_of(
+      "our own kernels: the driver makes no tensor maps, or the scale ", scale, " is not a normal number");
+}
+
 }  // namespace
 
 cpu::Attention attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
   const c10::cuda::CUDAGuard device(q.device());
-  if (k.size(1) >= kMinTiledKeys && is_for_tiles(q, k))
+  if (k.size(1) >= kMinTiledKeys && is_for_tiles(q, k)) {
     if (auto tiled = tiled_attention(q, k, v, scale)) {
       ++thread_state().counts.tiled;
       return *std::move(tiled);
     }
+    note_untiled(scale);
+  }
   return cudnn_attention(q, k, v, scale);
 }
 
@@ -309,12 +316,14 @@ cpu::AttentionGrads attention_backward(const at::Tensor& dout, const at::Tensor&
                                        const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
                                        double scale) {
   const c10::cuda::CUDAGuard device(q.device());
-  if (k.size(1) >= kMinTiledKeys && is_for_tiles(q, k))
+  if (k.size(1) >= kMinTiledKeys && is_for_tiles(q, k)) {
     if (auto tiled = tiled_attention_backward(dout, q, k, v, out, lse, scale,
                                               at::globalContext().deterministicAlgorithms())) {
       ++thread_state().counts.tiled;
       return *std::move(tiled);
     }
+    note_untiled(scale);
+  }
   return cudnn_attention_backward(dout, q, k, v, out, lse, scale);
 }
 
