@@ -232,6 +232,27 @@ __device__ float2 row_pair(uint32_t row, int i) {
   return pair;
 }
 
+// Scores to p, of lse in powers of 2. A thread's two rows may be keys that do not exist.
+__device__ void to_probabilities(float (&s)[32], const float2 (&lse)[8], float scale, bool is_whole,
+                                 const bool (&is_there)[2]) {
+  if (!is_whole) {
+#pragma unroll
+    for (int i = 0; i < 32; ++i)
+      if (!is_there[i / 2 % 2]) s[i] = -INFINITY;
+  }
+#pragma unroll
+  for (int i = 0; i < 32; ++i) s[i] = power_of_2(fmaf(s[i], scale, -(i % 2 ? lse[i / 4].y : lse[i / 4].x)));
+}
+// dp to ds.
+__device__ void to_score_gradients(float (&dp)[32], const float (&p)[32], uint32_t dots_row) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const float2 dots = row_pair(dots_row, i);
+#pragma unroll
+    for (int j = 4 * i; j < 4 * i + 4; ++j) dp[j] = p[j] * (dp[j] - (j % 2 ? dots.y : dots.x));
+  }
+}
+
 // A warp's 16 keys of ds: rows of kQueries, swizzled.
 __device__ void lay_down(uint32_t scores, int group, const uint32_t (&ds)[16]) {
   const int lane = threadIdx.x % 32;
@@ -254,6 +275,14 @@ __device__ void lay_down(uint32_t sums, const float (&dq)[32]) {
         : "memory");
 }
 
+// To the warp that adds them to global memory.
+__device__ void give_sums(const Shared& shared, int at, int group, const float (&dq)[32]) {
+  meet<kSumThreads>(sums_empty(at, group));
+  lay_down(shared.sums(at, group), dq);
+  hand_over();
+  come_by<kSumThreads>(sums_full(at, group));
+}
+
 template <class T>
 __device__ void write(const Call& c, void* to, const float (&d)[64], int first_key, float scale) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
@@ -266,6 +295,22 @@ __device__ void write(const Call& c, void* to, const float (&d)[64], int first_k
   }
 }
 
+// Descriptors of what a group's products read: `*_columns` where channels are the product's columns. Of the
+// first of kStages places, where there are several.
+struct Operands {
+  uint64_t keys, values, key_columns, queries, query_columns, dout, dout_columns, score_columns;
+
+  __device__ Operands(const Shared& shared, int group)
+      : keys(descriptor(shared.keys() + group * kGroupKeys * kRowBytes)),
+        values(descriptor(shared.values() + group * kGroupKeys * kRowBytes)),
+        key_columns(descriptor(shared.keys() + group * kKeyHalf)),
+        queries(descriptor(shared.queries(0))),
+        query_columns(descriptor(shared.queries(0), kHalfBytes)),
+        dout(descriptor(shared.dout(0))),
+        dout_columns(descriptor(shared.dout(0), kHalfBytes)),
+        score_columns(descriptor(shared.scores(0))) {}
+};
+
 // By a warp group that multiplies.
 template <class T, bool kIsOrdered>
 __device__ void differentiate(const Call& c, const Shared& shared) {
@@ -275,14 +320,7 @@ __device__ void differentiate(const Call& c, const Shared& shared) {
             first_row = first_key + static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
   const bool is_whole = (static_cast<int>(blockIdx.x) + 1) * kKeys <= c.keys,
              is_there[2] = {first_row < c.keys, first_row + 8 < c.keys};
-  const uint32_t group_rows = group * kGroupKeys * kRowBytes;
-  const uint64_t keys = descriptor(shared.keys() + group_rows),
-                 values = descriptor(shared.values() + group_rows),
-                 key_columns = descriptor(shared.keys() + group * kKeyHalf),
-                 queries = descriptor(shared.queries(0)),
-                 query_columns = descriptor(shared.queries(0), kHalfBytes), dout = descriptor(shared.dout(0)),
-                 dout_columns = descriptor(shared.dout(0), kHalfBytes),
-                 score_columns = descriptor(shared.scores(0));
+  const Operands tiles(shared, group);
   const auto release = [lane](uint32_t empty) {
     if constexpr (kIsOrdered) {
       if (lane == 0) arrive(empty);
@@ -303,41 +341,29 @@ __device__ void differentiate(const Call& c, const Shared& shared) {
     float2 lse[8];
     wait(shared.queries_full(at), stage.phase);
     begin_products();
-    begin_scores<T>(s, keys, moved(queries, kTileBytes, at));
+    begin_scores<T>(s, tiles.keys, moved(tiles.queries, kTileBytes, at));
     wait(shared.dout_full(at), stage.phase);
-    begin_scores<T>(dp, values, moved(dout, kTileBytes, at));
+    begin_scores<T>(dp, tiles.values, moved(tiles.dout, kTileBytes, at));
 #pragma unroll
     for (int i = 0; i < 8; ++i) lse[i] = row_pair(shared.lse(at), i);
     wait_for_products<1>();
     take(s);
-    if (!is_whole) {
-#pragma unroll
-      for (int i = 0; i < 32; ++i)
-        if (!is_there[i / 2 % 2]) s[i] = -INFINITY;
-    }
-#pragma unroll
-    for (int i = 0; i < 32; ++i)
-      s[i] = power_of_2(fmaf(s[i], c.score_scale, -(i % 2 ? lse[i / 4].y : lse[i / 4].x)));
+    to_probabilities(s, lse, c.score_scale, is_whole, is_there);
     pack<T>(p, s);
     wait_for_products<0>();
     take(dp);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float2 dots = row_pair(shared.dots(at), i);
-#pragma unroll
-      for (int j = 4 * i; j < 4 * i + 4; ++j) dp[j] = s[j] * (dp[j] - (j % 2 ? dots.y : dots.x));
-    }
+    to_score_gradients(dp, s, shared.dots(at));
     pack<T>(ds, dp);
 
-    const uint64_t q_columns = moved(query_columns, kTileBytes, at);
+    const uint64_t q_columns = moved(tiles.query_columns, kTileBytes, at);
     begin_products();
-    begin_key_sums<T>(dv, p, moved(dout_columns, kTileBytes, at));
+    begin_key_sums<T>(dv, p, moved(tiles.dout_columns, kTileBytes, at));
     if (kIsOrdered) begin_key_sums<T>(dk, ds, q_columns);  // before dq, since its turn is waited for
     lay_down(shared.scores(step % kStages), group, ds);
     hand_over();
     meet<kPairThreads>(kScoresLaid);
     begin_products();
-    begin_query_sums<T>(dq, moved(score_columns, kScoreBytes, step % kStages), key_columns);
+    begin_query_sums<T>(dq, moved(tiles.score_columns, kScoreBytes, step % kStages), tiles.key_columns);
     if (!kIsOrdered) begin_key_sums<T>(dk, ds, q_columns);  // beside the way of dq
     wait_for_products<2>();
     take(dv);
@@ -352,10 +378,7 @@ __device__ void differentiate(const Call& c, const Shared& shared) {
       wait_for_products<0>();
     }
     take(dq);
-    meet<kSumThreads>(sums_empty(step % kStages, group));
-    lay_down(shared.sums(step % kStages, group), dq);
-    hand_over();
-    come_by<kSumThreads>(sums_full(step % kStages, group));
+    give_sums(shared, step % kStages, group, dq);
     if (!kIsOrdered) {
       wait_for_products<0>();
       end_dk();
