@@ -212,31 +212,46 @@ auto contiguous_in(int64_t a, int64_t b) {
   return [=](const at::Tensor& t) { return t.transpose(a, b).contiguous().transpose(a, b); };
 }
 
-void expect_same(const char* name, const Inputs& viewed, const Inputs& packed) {
-  const Attention got = run(viewed), want = run(packed);
+int64_t allocations(const std::function<void()>& work) {
+  auto& allocator = dynamic_cast<c10::DeviceAllocator&>(*c10::GetAllocator(at::kCUDA));
+  const auto count = [&] { return allocator.getDeviceStats(0).allocation[0].allocated; };
+  const int64_t before = count();
+  work();
+  return count() - before;
+}
+
+// `clones`: inputs that the kernel cannot read as they are.
+void expect_same(const char* name, const Inputs& viewed, const Inputs& packed, int64_t clones) {
+  const Attention want = run(packed);
+  Attention got;
+  EXPECT_EQ(allocations([&] { got = run(viewed); }), 2 + clones) << name;  // out and lse
   EXPECT_TRUE(at::equal(viewed.q, packed.q) && at::equal(viewed.k, packed.k)) << name;
   EXPECT_TRUE(at::equal(got.out, want.out)) << name;
   EXPECT_TRUE(at::equal(got.lse, want.lse)) << name;
 }
 
-TEST_F(CudaTiledAttention, takes_views_as_they_are) {
+TEST_F(CudaTiledAttention, takes_views_as_they_are_and_clones_what_it_must) {
   const Inputs x = draw({2, 197, 197, 5}).cuda();
   const std::vector<at::Tensor> parts = at::stack({x.q, x.k, x.v}, 2).unbind(2);  // of (B,S,3,n,d)
-  expect_same("one tensor of three", {parts[0], parts[1], parts[2]}, x);
-  const auto expect_same_by = [&](const char* name,
-                                  const std::function<at::Tensor(const at::Tensor&)>& view) {
-    expect_same(name, x.map(view), x);
-  };
-  expect_same_by("heads first", contiguous_in(1, 2));
-  expect_same_by("tokens first", contiguous_in(0, 1));
-  expect_same_by("last dimension strided", contiguous_in(2, 3));
-  expect_same_by("some heads of more", [](const at::Tensor& t) {
-    return at::stack({t, t}, 2).flatten(2, 3).narrow(2, 0, t.size(2));
-  });
-  expect_same_by("not aligned", misaligned);
-  expect_same_by("strides that are not aligned", [](const at::Tensor& t) {
-    return at::cat({t, t.narrow(3, 0, 1)}, 3).narrow(3, 0, kDim);
-  });
+  expect_same("one tensor of three", {parts[0], parts[1], parts[2]}, x, 0);
+  const auto expect_same_by = [&](const char* name, const std::function<at::Tensor(const at::Tensor&)>& view,
+                                  int64_t clones) { expect_same(name, x.map(view), x, clones); };
+  expect_same_by("heads first", contiguous_in(1, 2), 0);
+  expect_same_by("tokens first", contiguous_in(0, 1), 0);
+  expect_same_by("last dimension strided", contiguous_in(2, 3), 3);
+  expect_same_by(
+      "some heads of more",
+      [](const at::Tensor& t) {
+        return at::stack({t, t}, 2).flatten(2, 3).narrow(2, 0, t.size(2));
+      },
+      0);
+  expect_same_by("not aligned", misaligned, 3);
+  expect_same_by(
+      "strides that are not aligned",
+      [](const at::Tensor& t) {
+        return at::cat({t, t.narrow(3, 0, 1)}, 3).narrow(3, 0, kDim);
+      },
+      3);
 }
 
 TEST_F(CudaTiledAttention, takes_any_stride_of_dimensions_of_one_and_keys_for_all_heads) {
@@ -245,16 +260,16 @@ TEST_F(CudaTiledAttention, takes_any_stride_of_dimensions_of_one_and_keys_for_al
     expect_same("one entry of one head", one_head.map([&](const at::Tensor& t) {
       return t.as_strided(t.sizes(), {odd, t.stride(1), odd, 1});
     }),
-                one_head);
+                one_head, 0);
     const Inputs one_token = draw({2, 1, 1, 3}).cuda();
     expect_same("one token", one_token.map([&](const at::Tensor& t) {
       return t.as_strided(t.sizes(), {t.stride(0), odd, t.stride(2), 1});
     }),
-                one_token);
+                one_token, 0);
   }
   const Inputs x = draw({2, 150, 150, 3}).cuda();
   const at::Tensor shared = x.k.narrow(2, 1, 1).expand(x.k.sizes());  // stride 0
-  expect_same("one head of keys", {x.q, shared, x.v}, {x.q, shared.contiguous(), x.v});
+  expect_same("one head of keys", {x.q, shared, x.v}, {x.q, shared.contiguous(), x.v}, 1);
 }
 
 TEST_F(CudaTiledAttention, keeps_nan_to_the_row_that_has_it) {
@@ -403,14 +418,6 @@ TEST_F(CudaTiledAttentionBackward, is_deterministic_where_all_shall_be) {
   set_deterministic(true);
   const AttentionGrads got = kernels::cuda::attention_backward(dout, x.q, x.k, x.v, out, lse, kScale);
   expect_equal(got, want, "all deterministic");
-}
-
-int64_t allocations(const std::function<void()>& work) {
-  auto& allocator = dynamic_cast<c10::DeviceAllocator&>(*c10::GetAllocator(at::kCUDA));
-  const auto count = [&] { return allocator.getDeviceStats(0).allocation[0].allocated; };
-  const int64_t before = count();
-  work();
-  return count() - before;
 }
 
 // Inputs of backward, all of which lie somehow.
