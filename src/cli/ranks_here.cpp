@@ -25,7 +25,7 @@ std::optional<Ceilings> ceilings_here(const Config& config, const World& world) 
   }
   for (const auto& [model, name] : {std::pair{"B200", "b200"}, {"H200", "h200"}, {"H100", "h100"}})
     for (const std::string& gpu : facts.gpus)
-      if (gpu.find(model) != std::string::npos) return read_ceilings(name);
+      if (gpu.find(model) != std::string::npos) return as_built(read_ceilings(name));
   return {};
 }
 

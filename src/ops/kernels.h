@@ -233,5 +233,7 @@ struct FusedAttention {
   std::string last_refusal;                  // why
 };
 FusedAttention fused_attention();
+// Whether this program has our own kernels of attention, which Hopper runs: it was built for sm_90a.
+bool has_tiled_attention();
 
 }  // namespace orrery::kernels::cuda

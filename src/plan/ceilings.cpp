@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "ops/kernels.h"
 
 namespace orrery {
 namespace {
@@ -117,6 +118,11 @@ Ceilings read_ceilings(const std::string& name_or_file) {
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   require(in.good() || in.eof(), name_or_file, ": cannot be read");
   return parse(name_or_file, text);
+}
+
+Ceilings as_built(Ceilings ceilings) {
+  if (!kernels::cuda::has_tiled_attention()) ceilings.tiled_attention_forward_tflops = 0;
+  return ceilings;
 }
 
 }  // namespace orrery

@@ -46,6 +46,8 @@ struct Ceilings {
 // anything missing, unknown, negative or without source.
 Ceilings read_ceilings(const std::string& name_or_file);
 std::vector<std::string> ceilings_names();
+// Of a run of this program, which may lack our own kernels of attention: it was built without sm_90a.
+Ceilings as_built(Ceilings ceilings);
 
 // In ceilings_table.cpp, which CMake makes from launch/ceilings/*.json.
 struct BuiltInCeilings {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "fixtures.h"
+#include "ops/kernels.h"
 
 namespace orrery::test {
 namespace {
@@ -67,6 +68,13 @@ TEST(Ceilings, a_missing_key_is_named) {
 
 TEST(Ceilings, an_unknown_name_is_refused_with_the_known_ones) {
   EXPECT_THROW(read_ceilings("h300"), Error);
+}
+
+TEST(Ceilings, are_without_our_own_kernels_where_the_program_lacks_them) {
+  const Ceilings h200 = read_ceilings("h200");
+  EXPECT_GT(h200.tiled_attention_forward_tflops, h200.attention_forward_tflops);
+  EXPECT_EQ(as_built(h200).tiled_attention_forward_tflops > 0, kernels::cuda::has_tiled_attention());
+  EXPECT_EQ(as_built(h200).attention_forward_tflops, h200.attention_forward_tflops);
 }
 
 }  // namespace

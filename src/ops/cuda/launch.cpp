@@ -3,6 +3,8 @@
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/ops/empty.h>
 
+#include "ops/kernels.h"
+
 namespace orrery::kernels::cuda {
 namespace {
 
@@ -29,6 +31,14 @@ std::optional<Type> type_of(const at::Tensor& t) {
     default:
       return std::nullopt;
   }
+}
+
+bool has_tiled_attention() {
+#ifdef ORRERY_SM90A
+  return true;
+#else
+  return false;
+#endif
 }
 
 bool is_hopper() {

@@ -64,6 +64,10 @@ at::Tensor attention_jvp(const at::Tensor&, const at::Tensor&, const at::Tensor&
   refuse("attention");
 }
 
+bool has_tiled_attention() {
+  return false;
+}
+
 FusedAttention fused_attention() {
   return {};
 }
