@@ -9,6 +9,7 @@
 #include "infer/world_model.h"
 
 namespace orrery {
+
 std::string describe(const FilmBench& b, int64_t rows) {
   const Config& c = b.config;
   const auto [least, most] = std::minmax_element(b.step_ms.begin(), b.step_ms.end());

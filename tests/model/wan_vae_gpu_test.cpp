@@ -5,14 +5,12 @@
 #include "model/wan_tokenizer.h"
 #include "model/wan_vae_net.h"
 #include "ops/kernels.h"
+#include "relative_error.h"
 
 namespace orrery {
 namespace {
 
-double relative_error(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor g = got.cpu().to(at::kDouble), w = want.to(at::kDouble);
-  return ((g - w).norm() / w.norm()).item<double>();
-}
+using test::relative_error;
 
 std::unique_ptr<WanVae> on_gpu(at::ScalarType type, int64_t dim) {
   auto net = test::random_vae(type, dim);

@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "ops/attention.h"
 #include "ops/kernels.h"
+#include "relative_error.h"
 
 namespace orrery {
 namespace {
@@ -64,10 +65,7 @@ Inputs draw(const Case& c) {
   return {tensor("q", c.queries), tensor("k", c.keys), tensor("v", c.keys), tensor("dout", c.queries)};
 }
 
-double relative_error(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor wanted = want.cpu().to(at::kDouble), difference = got.cpu().to(at::kDouble) - wanted;
-  return difference.norm().item<double>() / wanted.norm().item<double>();
-}
+using test::relative_error;
 
 void expect_as_good_as_the_twin(const Results& got, const Inputs& cpu_inputs) {
   const Results exact = run(cpu_inputs.to(at::kDouble)), twin = run(cpu_inputs);

@@ -9,6 +9,7 @@
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "relative_error.h"
 
 namespace orrery {
 namespace {
@@ -17,10 +18,7 @@ at::Tensor random(at::IntArrayRef shape, uint64_t number) {
   return Rng(5, "attention", {number}).normal_tensor(shape);
 }
 
-double relative_error(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor d = got.to(at::kDouble) - want.to(at::kDouble);
-  return d.norm().item<double>() / want.to(at::kDouble).norm().item<double>();
-}
+using test::relative_error;
 
 struct Case {
   int64_t batch, queries, keys, heads, dim;

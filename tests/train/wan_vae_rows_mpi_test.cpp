@@ -9,15 +9,13 @@
 #include "model/wan_vae_net.h"
 #include "one_thread.h"
 #include "parallel/row_exchange.h"
+#include "relative_error.h"
 #include "world.h"
 
 namespace orrery {
 namespace {
 
-double relative_error(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor wanted = want.to(at::kDouble);
-  return ((got.to(at::kDouble) - wanted).norm() / wanted.norm()).item<double>();
-}
+using test::relative_error;
 
 struct WanVaeRows : testing::Test {
   const test::OneThread guard;

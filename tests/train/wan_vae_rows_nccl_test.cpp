@@ -4,14 +4,12 @@
 #include "model/wan_vae_net.h"
 #include "parallel/nccl_fixture.h"
 #include "parallel/row_exchange.h"
+#include "relative_error.h"
 
 namespace orrery {
 namespace {
 
-double relative_error(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor wanted = want.to(at::kDouble);
-  return ((got.to(at::kDouble) - wanted).norm() / wanted.norm()).item<double>();
-}
+using test::relative_error;
 
 std::unique_ptr<WanVae> network(at::ScalarType type, at::Device device) {
   auto net = test::random_vae(type, 32);

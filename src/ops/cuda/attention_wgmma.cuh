@@ -87,90 +87,73 @@ inline __device__ uint64_t moved(uint64_t descriptor, uint32_t bytes, uint32_t t
   return descriptor + times * (bytes >> 4);
 }
 
-// The 64 sums of a thread, %0 to %63, as wgmma's text and as operands X(0) to X(63).
-#define ORRERY_SUMS                                                                   \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
-  "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "  \
-  "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "  \
-  "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
+// A thread's sums as wgmma's text and as operands X(0), X(1) and so on, which a product adds to or writes,
+// and its instruction for either half type T. Operands of the instruction follow the sums.
+#define ORRERY_32_SUMS                                                                                   \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define ORRERY_64_SUMS                                                                           \
+  ORRERY_32_SUMS                                                                                 \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, " \
+  "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define ORRERY_8(X, i) X(i), X(i + 1), X(i + 2), X(i + 3), X(i + 4), X(i + 5), X(i + 6), X(i + 7)
-#define ORRERY_64(X)                                                                                  \
-  ORRERY_8(X, 0), ORRERY_8(X, 8), ORRERY_8(X, 16), ORRERY_8(X, 24), ORRERY_8(X, 32), ORRERY_8(X, 40), \
-      ORRERY_8(X, 48), ORRERY_8(X, 56)
+#define ORRERY_32(X, i) ORRERY_8(X, i), ORRERY_8(X, i + 8), ORRERY_8(X, i + 16), ORRERY_8(X, i + 24)
 #define ORRERY_ADDED(i) "+f"(d[i])
 #define ORRERY_WRITTEN(i) "=f"(d[i])
-#define ORRERY_WGMMA(TYPE, ADDS, OPERAND)                                                   \
-  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " ADDS                               \
-               ", 0;\n"                                                                     \
-               "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " " ORRERY_SUMS \
-               ", {%64, %65, %66, %67}, %68, adds, 1, 1, %69;\n}\n"                         \
-               : ORRERY_64(OPERAND)                                                         \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kIsTransposed))
+#define ORRERY_TEXT(SHAPE, TYPE, ADDS, OPERANDS)                                                             \
+  "{\n.reg .pred adds;\nsetp.ne.b32 adds, " ADDS ", 0;\nwgmma.mma_async.sync.aligned." SHAPE "k16.f32." TYPE \
+  "." TYPE " {" OPERANDS ";\n}\n"
+#define ORRERY_BY_TYPE(WGMMA, ADDS, OPERAND) \
+  if constexpr (std::is_same_v<T, __half>)   \
+    WGMMA("f16", ADDS, OPERAND);             \
+  else                                       \
+    WGMMA("bf16", ADDS, OPERAND)
+
+#define ORRERY_WGMMA(TYPE, ADDS, OPERAND)                                                                \
+  asm volatile(                                                                                          \
+      ORRERY_TEXT("m64n128", TYPE, ADDS, ORRERY_64_SUMS "}, {%64, %65, %66, %67}, %68, adds, 1, 1, %69") \
+      : ORRERY_32(OPERAND, 0), ORRERY_32(OPERAND, 32)                                                    \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kIsTransposed))
 
 // Asynchronous, d (64 x 128) += a b: a (64,16) in registers; b (16,128) in shared memory, as 128 tokens of 16
 // channels or, kIsTransposed, as 16 tokens of 128 channels. A thread's sums 4 i + {0, 1} and {2, 3} are of
 // columns 8 i + 2 (lane % 4) and the next, in row lane / 4 of its warp's 16 and in the 8th after it.
 template <class T, int kIsTransposed>
 __device__ void multiply(float (&d)[64], const uint32_t* a, uint64_t b) {
-  if constexpr (std::is_same_v<T, __half>)
-    ORRERY_WGMMA("f16", "1", ORRERY_ADDED);
-  else
-    ORRERY_WGMMA("bf16", "1", ORRERY_ADDED);
+  ORRERY_BY_TYPE(ORRERY_WGMMA, "1", ORRERY_ADDED);
 }
 // d = a b. Only a first product that does not name d as an input lets the compiler forget what d held.
 template <class T, int kIsTransposed>
 __device__ void multiply_fresh(float (&d)[64], const uint32_t* a, uint64_t b) {
-  if constexpr (std::is_same_v<T, __half>)
-    ORRERY_WGMMA("f16", "0", ORRERY_WRITTEN);
-  else
-    ORRERY_WGMMA("bf16", "0", ORRERY_WRITTEN);
+  ORRERY_BY_TYPE(ORRERY_WGMMA, "0", ORRERY_WRITTEN);
 }
-#undef ORRERY_SUMS
-#undef ORRERY_8
-#undef ORRERY_64
-#undef ORRERY_ADDED
-#undef ORRERY_WRITTEN
 #undef ORRERY_WGMMA
 
-// The 32 sums of a thread, %0 to %31, as wgmma's text and as operands X(0) to X(31).
-#define ORRERY_SUMS                                                                                       \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
-  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
-#define ORRERY_8(X, i) X(i), X(i + 1), X(i + 2), X(i + 3), X(i + 4), X(i + 5), X(i + 6), X(i + 7)
-#define ORRERY_32(X) ORRERY_8(X, 0), ORRERY_8(X, 8), ORRERY_8(X, 16), ORRERY_8(X, 24)
-#define ORRERY_ADDED(i) "+f"(d[i])
-#define ORRERY_WRITTEN(i) "=f"(d[i])
-#define ORRERY_WGMMA(TYPE, ADDS, OPERAND)                                                  \
-  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " ADDS                              \
-               ", 0;\n"                                                                    \
-               "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " ORRERY_SUMS \
-               ", %32, %33, adds, 1, 1, %34, %34;\n}\n"                                    \
-               : ORRERY_32(OPERAND)                                                        \
+#define ORRERY_WGMMA(TYPE, ADDS, OPERAND)                                                            \
+  asm volatile(ORRERY_TEXT("m64n64", TYPE, ADDS, ORRERY_32_SUMS "}, %32, %33, adds, 1, 1, %34, %34") \
+               : ORRERY_32(OPERAND, 0)                                                               \
                : "l"(a), "l"(b), "n"(kIsTransposed))
 
 // Asynchronous, d (64 x 64) += a b^T: a and b (64,16) in shared memory, as 64 tokens of 16 channels or,
 // kIsTransposed, as 16 tokens of 64 channels. A thread's sums lie as those of multiply.
 template <class T, int kIsTransposed>
 __device__ void multiply_tiles(float (&d)[32], uint64_t a, uint64_t b) {
-  if constexpr (std::is_same_v<T, __half>)
-    ORRERY_WGMMA("f16", "1", ORRERY_ADDED);
-  else
-    ORRERY_WGMMA("bf16", "1", ORRERY_ADDED);
+  ORRERY_BY_TYPE(ORRERY_WGMMA, "1", ORRERY_ADDED);
 }
 // d = a b^T
 template <class T, int kIsTransposed>
 __device__ void multiply_tiles_fresh(float (&d)[32], uint64_t a, uint64_t b) {
-  if constexpr (std::is_same_v<T, __half>)
-    ORRERY_WGMMA("f16", "0", ORRERY_WRITTEN);
-  else
-    ORRERY_WGMMA("bf16", "0", ORRERY_WRITTEN);
+  ORRERY_BY_TYPE(ORRERY_WGMMA, "0", ORRERY_WRITTEN);
 }
-#undef ORRERY_SUMS
-#undef ORRERY_8
-#undef ORRERY_32
-#undef ORRERY_ADDED
-#undef ORRERY_WRITTEN
 #undef ORRERY_WGMMA
+#undef ORRERY_BY_TYPE
+#undef ORRERY_TEXT
+#undef ORRERY_WRITTEN
+#undef ORRERY_ADDED
+#undef ORRERY_32
+#undef ORRERY_8
+#undef ORRERY_64_SUMS
+#undef ORRERY_32_SUMS
 
 // After wait_for_products: what asynchronous products wrote is not read before this.
 template <int kCount>

@@ -62,14 +62,14 @@ std::optional<cpu::AttentionGrads> tiled_attention_backward(const at::Tensor& do
   const c10::cuda::CUDAGuard device(q.device());
   const at::Tensor gradients = aligned(dout), outs = aligned(out), queries = aligned(q), keys = aligned(k),
                    values = aligned(v), sums_of_rows = lse.contiguous();
-  const int64_t heads = q.size(0) * q.size(2), tiles = (q.size(1) + kTiledQueries - 1) / kTiledQueries;
+  const int64_t all_heads = q.size(0) * q.size(2), tiles = (q.size(1) + kTiledQueries - 1) / kTiledQueries;
   const auto floats = q.options().dtype(at::kFloat);
   const at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options()),
                    dv = at::empty(v.sizes(), v.options());
-  const at::Tensor sums = at::empty({heads, tiles, kTiledQueries, kTiledHead}, floats),
-                   rows = at::empty({2, heads, tiles, kTiledQueries}, floats);
+  const at::Tensor sums = at::empty({all_heads, tiles, kTiledQueries, kTiledHead}, floats),
+                   rows = at::empty({2, all_heads, tiles, kTiledQueries}, floats);
   at::Tensor turns;
-  if (is_deterministic) turns = at::empty({heads, tiles, 2}, q.options().dtype(at::kInt));
+  if (is_deterministic) turns = at::empty({all_heads, tiles, 2}, q.options().dtype(at::kInt));
   const bool runs = launch(TiledAttentionBackward{.dout = input_of(gradients),
                                                   .out = input_of(outs),
                                                   .q = input_of(queries),
